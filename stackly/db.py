@@ -1,0 +1,118 @@
+"""Postgres: the engine, one transaction per request, activity or dispatcher step, and nothing else."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import asyncpg
+from sqlalchemy import MetaData, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import Text
+
+from stackly.errors import Unavailable
+
+# A session is a connection inside a transaction: rows become frozen models at the store, so no ORM identity map is needed.
+Session: TypeAlias = AsyncConnection
+Json: TypeAlias = dict[str, Any]
+Transactions: TypeAlias = Callable[[], AbstractAsyncContextManager[Session]]
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own hook
+        str: Text,
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+def engine(url: str, *, size: int = 10, application: str = "stackly") -> AsyncEngine:
+    """Shape: `url` is postgresql://…; the driver is chosen here. Connections fail within 5 s, statements within 30 s."""
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=size,
+        max_overflow=size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 30,
+            "server_settings": {
+                "application_name": application,
+                "statement_timeout": "30s",
+                "lock_timeout": "10s",
+                "idle_in_transaction_session_timeout": "60s",
+                "jit": "off",
+            },
+        },
+    )
+
+
+def transactions(on: AsyncEngine) -> Transactions:
+    """A factory of transactions: commits at the end, rolls back on any error.
+
+    Raises: Unavailable when Postgres cannot be reached or went away; other database errors pass through.
+    """
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[Session]:
+        try:
+            async with on.begin() as session:
+                yield session
+        except (OperationalError, InterfaceError) as e:
+            raise Unavailable("Postgres is not reachable; it is retried.") from e
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as e:
+            raise Unavailable("Postgres is not reachable; it is retried.") from e
+        except DBAPIError as e:
+            if e.connection_invalidated or _is_restarting(e):
+                raise Unavailable("Postgres went away; it is retried.") from e
+            raise
+
+    return transaction
+
+
+def _is_restarting(e: DBAPIError) -> bool:
+    # Class 57P: admin shutdown, crash shutdown, cannot connect now. 40001 and 40P01 are worth another try as well.
+    return str(getattr(e.orig, "sqlstate", "")) in {"57P01", "57P02", "57P03", "40001", "40P01", "08006"}
+
+
+def violates(e: IntegrityError, constraint: str) -> bool:
+    """Tell whether an IntegrityError is the violation of this very constraint or unique index."""
+    cause = getattr(e.orig, "__cause__", None)
+    return getattr(cause, "constraint_name", None) == constraint
+
+
+async def listen(url: str, channels: list[str], heard: Callable[[str, str], None]) -> "asyncpg.Connection[Any]":
+    """A connection of its own that calls `heard(channel, payload)` for each NOTIFY. The caller closes it."""
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(plain, timeout=5)
+    for channel in channels:
+        await connection.add_listener(channel, lambda _c, _p, ch, payload: heard(ch, payload))
+    return connection
+
+
+async def notify(session: Session, channel: str, payload: str = "") -> None:
+    """Ring at commit; lost when nobody listens, so every listener polls as well."""
+    await session.execute(text("SELECT pg_notify(:c, :p)"), {"c": channel, "p": payload})
+
+
+async def now(session: Session) -> datetime:
+    """The deciding clock: `clock_timestamp()` of this transaction's server (ENGINE rule 18)."""
+    at = (await session.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    assert isinstance(at, datetime)
+    return at

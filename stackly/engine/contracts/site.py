@@ -1,0 +1,197 @@
+"""What a site agent does: Terraform, machines and inventory of its target. Every method is one step under a step row."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio import activity
+
+from stackly.engine.contracts.steps import StepKey
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """Shape: `image` and `limits` matter to container targets only."""
+
+    name: str
+    internal_ip: str
+    cores: int
+    memory_gb: int
+    disk_gb: int
+    roles: list[str] = field(default_factory=list)
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class ModuleInput:
+    """What Terraform gets. `machines` empty: a plain stack, no contract variables are passed.
+
+    Shape: `path` is the module's directory inside the bundle; `variables` are the stack's own.
+    """
+
+    key: StepKey
+    target: str  # local, docker, module
+    path: str
+    variables: dict[str, Any]
+    network_cidr: str = ""
+    machines: list[MachineSpec] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    environment: str = ""  # passed only if the module declares `environment`
+    creates_only: bool = False  # a benchmark's test: a plan with anything but creates fails
+    timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True)
+class PlanOutcome:
+    """Shape: counts by action; `plan_sha256` names the saved plan; `serial` is the state it was made from."""
+
+    create: int
+    update: int
+    delete: int
+    changed: bool
+    plan_sha256: str
+    lock_sha256: str
+    serial: int
+    lineage: str
+    summary: list[str]  # resource addresses with their action, at most 200
+    terraform_version: str
+
+
+@dataclass(frozen=True)
+class ApplyInput:
+    module: ModuleInput
+    plan_sha256: str = ""  # '' plans anew in the same step (a test's provision, and recovery)
+
+
+@dataclass(frozen=True)
+class MachineOut:
+    id: str
+    internal_ip: str
+    public_ip: str
+
+
+@dataclass(frozen=True)
+class ApplyOutcome:
+    """Shape: `machines` from the module's output of that name, empty for a plain stack; secrets are left out of `outputs`."""
+
+    machines: dict[str, MachineOut]
+    outputs: dict[str, Any]
+    created: int
+    updated: int
+    deleted: int
+    serial: int
+    seconds: float
+    lock_sha256: str = ""
+    terraform_version: str = ""
+
+
+@dataclass(frozen=True)
+class DestroyOutcome:
+    destroyed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BootInput:
+    """Make the machines a module declared, and start their edge agents. Idempotent."""
+
+    key: StepKey
+    target: str
+    network_cidr: str
+    machines: list[MachineSpec]
+
+
+@dataclass(frozen=True)
+class BootOutcome:
+    agents: dict[str, str]  # machine name -> edge agent's id
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RemoveInput:
+    """Undo boot of (owner_run, owner_test), whatever was booted. Needs no Terraform state, no living edge agent."""
+
+    key: StepKey
+    target: str
+    owner_run: str
+    owner_test: str
+
+
+@dataclass(frozen=True)
+class RemoveOutcome:
+    removed: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class InventoryInput:
+    """Look at the target itself. `owner_run` '' takes everything that carries our marks."""
+
+    key: StepKey
+    target: str
+    owner_run: str = ""
+    owner_test: str = ""
+
+
+@dataclass(frozen=True)
+class InventoryItem:
+    """Shape: `id` is unique within the target; `run` and `test` name the owner its marks claim."""
+
+    kind: str  # process, directory, container, network, volume
+    id: str
+    run: str
+    test: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class InventoryOutcome:
+    target: str
+    items: list[InventoryItem]
+
+
+@dataclass(frozen=True)
+class ProbeInput:
+    """Is the block free on this machine? Somebody else may use it without our knowing."""
+
+    key: StepKey
+    target: str
+    network_cidr: str
+
+
+@dataclass(frozen=True)
+class ProbeOutcome:
+    free: bool
+    reason: str
+
+
+class SiteActivities(ABC):
+    """Queues: `site/{agent}`; `remove`, `destroy`, `inventory` are also served on `teardown/{agent}`."""
+
+    @activity.defn(name="site.probe")
+    @abstractmethod
+    async def probe(self, given: ProbeInput) -> ProbeOutcome: ...
+
+    @activity.defn(name="site.plan")
+    @abstractmethod
+    async def plan(self, given: ModuleInput) -> PlanOutcome: ...
+
+    @activity.defn(name="site.apply")
+    @abstractmethod
+    async def apply(self, given: ApplyInput) -> ApplyOutcome: ...
+
+    @activity.defn(name="site.destroy")
+    @abstractmethod
+    async def destroy(self, given: ModuleInput) -> DestroyOutcome: ...
+
+    @activity.defn(name="site.boot")
+    @abstractmethod
+    async def boot(self, given: BootInput) -> BootOutcome: ...
+
+    @activity.defn(name="site.remove")
+    @abstractmethod
+    async def remove(self, given: RemoveInput) -> RemoveOutcome: ...
+
+    @activity.defn(name="site.inventory")
+    @abstractmethod
+    async def inventory(self, given: InventoryInput) -> InventoryOutcome: ...

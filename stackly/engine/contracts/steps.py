@@ -1,0 +1,58 @@
+"""What every step of an agent shares: its key in Postgres, its queue, its timings."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+CONTROL_QUEUE = "control"
+
+
+def site_queue(agent_id: str) -> str:
+    return f"site/{agent_id}"
+
+
+def teardown_queue(agent_id: str) -> str:
+    """A queue with slots of its own: destroy never waits behind load (ENGINE rule 14)."""
+    return f"teardown/{agent_id}"
+
+
+def edge_queue(agent_id: str) -> str:
+    return f"edge/{agent_id}"
+
+
+def run_workflow_id(run: str) -> str:
+    return f"run/{run}"
+
+
+def test_workflow_id(run: str, test: str) -> str:
+    return f"test/{run}/{test}"
+
+
+def sync_workflow_id(repo: str) -> str:
+    return f"repo-sync/{repo}"
+
+
+@dataclass(frozen=True)
+class StepKey:
+    """The primary key of the step's row and the epoch it runs under. Only recovery raises `attempt`."""
+
+    run: str
+    test: str  # '' for a run's own steps
+    step: str
+    attempt: int
+    epoch: int
+
+
+# Names of ApplicationError types that the workflows tell apart.
+STEP_GONE = "StepGone"  # an earlier life of the agent began it and died
+STEP_REFUSED = "StepRefused"  # stale epoch
+STEP_CANCELLED = "StepCancelled"  # the run's cancel column is set
+STEP_FAILED = "StepFailed"  # it ran and failed; the outcome is stored
+
+# A step's lease in Postgres: the agent renews it this often, and is judged gone when it was not for TTL.
+RENEW_EVERY = timedelta(seconds=2)
+STEP_TTL = timedelta(seconds=30)
+STEP_GRACE = timedelta(seconds=10)
+STEP_MARGIN = timedelta(seconds=3)
+HEARTBEAT_TIMEOUT = timedelta(seconds=12)
+
+RESULT_CAP_BYTES = 256 * 1024

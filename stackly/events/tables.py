@@ -1,0 +1,96 @@
+"""Rows of the event log, the outbox, the webhook inbox, hooks and decisions."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from stackly.db import Base
+
+
+class Xid8(UserDefinedType[str]):
+    """A transaction id that never wraps; feeds read only below the snapshot's xmin."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
+
+
+class EventRow(Base):
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("subject", "name", "n"), Index(None, "account", "id"))
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    account: Mapped[str]
+    subject: Mapped[str]
+    name: Mapped[str]
+    n: Mapped[str]  # what makes it once: a run, a commit, a generation
+    payload: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    xid: Mapped[str] = mapped_column(Xid8, server_default=text("pg_current_xact_id()"))
+
+
+class OutboxRow(Base):
+    __tablename__ = "outbox"
+    __table_args__ = (Index(None, "available_at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    kind: Mapped[str]
+    key: Mapped[str]
+    available_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    claim: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    reason: Mapped[str | None]
+
+
+class DeliveryRow(Base):
+    __tablename__ = "deliveries"
+
+    hook: Mapped[str] = mapped_column(primary_key=True)
+    guid: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str]
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    body_sha256: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default="1")
+    status: Mapped[str]  # received, ignored
+    reason: Mapped[str | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class HookRow(Base):
+    __tablename__ = "hooks"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str]
+    repo: Mapped[str]  # repos live above events: no foreign key may look up
+    secret_sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    previous_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class DecisionRow(Base):
+    __tablename__ = "decisions"
+    __table_args__ = (
+        UniqueConstraint("subject", "generation", "question", "digest"),
+        CheckConstraint("decision IN ('allow','hold','deny','no_run')", name="decision"),
+        Index(None, "account", "at"),
+        Index(None, "operation"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str]
+    subject: Mapped[str]
+    generation: Mapped[int]
+    question: Mapped[str]
+    digest: Mapped[str]
+    operation: Mapped[str | None]
+    inputs: Mapped[dict[str, Any]]
+    tzdata: Mapped[str]
+    at: Mapped[datetime]
+    decision: Mapped[str]
+    tree: Mapped[list[Any]] = mapped_column(JSONB)  # the reasons, one node a policy
+    next_check: Mapped[datetime | None]

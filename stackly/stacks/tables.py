@@ -1,0 +1,129 @@
+"""Rows of repositories, their refs, stack codes, stack states and state versions."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from stackly.db import Base
+
+
+class RepoRow(Base):
+    __tablename__ = "repos"
+    __table_args__ = (
+        UniqueConstraint("account", "github_id"),
+        CheckConstraint("status IN ('active','suspended','archived','deleted')", name="status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
+    github_id: Mapped[int] = mapped_column(BigInteger)
+    full_name: Mapped[str]
+    clone_url: Mapped[str]
+    default_branch: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="active")
+    hook: Mapped[str | None]
+    reason: Mapped[str | None]  # why the last sync failed
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class RepoRefRow(Base):
+    __tablename__ = "repo_refs"
+
+    repo: Mapped[str] = mapped_column(ForeignKey("repos.id", ondelete="RESTRICT"), primary_key=True)
+    ref: Mapped[str] = mapped_column(primary_key=True)
+    last_processed: Mapped[str | None]
+    generation: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class StackCodeRow(Base):
+    __tablename__ = "stack_codes"
+    __table_args__ = (
+        Index(
+            "uq_stack_codes_place",
+            "repo",
+            "ref",
+            "path",
+            unique=True,
+            postgresql_where=text("status <> 'deregistered'"),
+        ),
+        CheckConstraint("status IN ('active','rejected','loose','deregistered')", name="status"),
+        Index(None, "account", "name"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
+    repo: Mapped[str] = mapped_column(ForeignKey("repos.id", ondelete="RESTRICT"))
+    ref: Mapped[str]
+    path: Mapped[str]
+    name: Mapped[str]
+    tree: Mapped[str]  # git's tree id of the directory
+    commit: Mapped[str]
+    bundle: Mapped[str | None]  # storage key of the code: the directory and the local modules it calls
+    kind: Mapped[str]  # plain, ephemeral, standing
+    config: Mapped[dict[str, Any]]
+    errors: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    moved_from: Mapped[str | None] = mapped_column(ForeignKey("stack_codes.id", ondelete="RESTRICT"))
+    registered_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class StackStateRow(Base):
+    __tablename__ = "stack_states"
+    __table_args__ = (
+        UniqueConstraint("backend", "key"),
+        UniqueConstraint("parent_operation", "test"),
+        Index("uq_stack_states_code_name", "code", "name", unique=True, postgresql_where=text("test IS NULL")),
+        CheckConstraint(
+            "status IN ('empty','active','loose','destroying','destroyed','waived')", name="status"
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
+    code: Mapped[str] = mapped_column(ForeignKey("stack_codes.id", ondelete="RESTRICT"))
+    name: Mapped[str]
+    backend: Mapped[str] = mapped_column(server_default="managed")
+    key: Mapped[str]
+    commit: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="empty")
+    epoch: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    holder: Mapped[str | None]  # the run that holds it: with `epoch` the fence, compared for equality
+    next_seq: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    serial: Mapped[int | None] = mapped_column(BigInteger)
+    lineage: Mapped[str | None]
+    agent: Mapped[str | None]  # the site agent whose target holds the resources
+    target: Mapped[str | None]
+    parent_operation: Mapped[str | None]
+    test: Mapped[str | None]
+    variables: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class StateVersionRow(Base):
+    __tablename__ = "state_versions"
+    __table_args__ = (
+        Index(
+            "uq_state_versions_serial",
+            "state",
+            "serial",
+            unique=True,
+            postgresql_where=text("NOT rescued"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    state: Mapped[str] = mapped_column(ForeignKey("stack_states.id", ondelete="RESTRICT"))
+    serial: Mapped[int] = mapped_column(BigInteger)
+    lineage: Mapped[str]
+    operation: Mapped[str]
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    object: Mapped[str]
+    rescued: Mapped[bool]  # came under an old epoch: refused, and kept
+    resources: Mapped[int]
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
