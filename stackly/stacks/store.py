@@ -1,0 +1,387 @@
+"""SQL of repositories, refs, stack codes and states: rows in, frozen models out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+
+from stackly.db import Session
+from stackly.errors import Conflict, NotFound
+from stackly.ids import AccountId, RepoId, StackId, new_id
+from stackly.stacks.model import FoundStack, Repo, StackCode, StackKind, StackState, state_key
+
+
+class RepoNotFound(NotFound):
+    title = "There is no such repository."
+
+
+class StackNotFound(NotFound):
+    title = "There is no such stack."
+
+
+class StateNotFound(NotFound):
+    title = "There is no such stack state."
+
+
+class RefMoved(Conflict):
+    title = "Another sync has processed this ref already."
+
+
+def _repo(row: RowMapping) -> Repo:
+    return Repo(
+        RepoId(row["id"]),
+        AccountId(row["account"]),
+        row["github_id"],
+        row["full_name"],
+        row["clone_url"],
+        row["default_branch"],
+        row["status"],
+        row["hook"],
+    )
+
+
+def _code(row: RowMapping) -> StackCode:
+    return StackCode(
+        id=StackId(row["id"]),
+        account=AccountId(row["account"]),
+        repo=RepoId(row["repo"]),
+        ref=row["ref"],
+        path=row["path"],
+        name=row["name"],
+        tree=row["tree"],
+        commit=row["commit"],
+        bundle=row["bundle"],
+        kind=row["kind"],
+        config=row["config"],
+        errors=tuple(row["errors"]),
+        status=row["status"],
+        reason=row["reason"],
+        moved_from=row["moved_from"],
+        registered_at=row["registered_at"],
+    )
+
+
+_STATE_FIELDS = (
+    "id",
+    "account",
+    "code",
+    "name",
+    "key",
+    "commit",
+    "status",
+    "epoch",
+    "holder",
+    "serial",
+    "lineage",
+    "agent",
+    "target",
+    "parent_operation",
+    "test",
+    "variables",
+)
+
+
+def _state(row: RowMapping) -> StackState:
+    return StackState(**{name: row[name] for name in _STATE_FIELDS})
+
+
+async def get_repo(session: Session, repo: str, *, lock: bool = False) -> Repo:
+    rows = await session.execute(
+        text(f"SELECT * FROM repos WHERE id = :id {'FOR UPDATE' if lock else ''}"),
+        {"id": repo},
+    )
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise RepoNotFound(repo=repo)
+    return _repo(row)
+
+
+async def list_active_repos(session: Session) -> list[Repo]:
+    rows = await session.execute(text("SELECT * FROM repos WHERE status = 'active' ORDER BY id"))
+    return [_repo(r) for r in rows.mappings()]
+
+
+async def insert_repo(
+    session: Session,
+    account: str,
+    *,
+    github_id: int,
+    full_name: str,
+    clone_url: str,
+    default_branch: str,
+    hook: str,
+) -> Repo:
+    """Add a repository, or bring its names up to date: the numeric id is what it is."""
+    rows = await session.execute(
+        text(
+            "INSERT INTO repos (id, account, github_id, full_name, clone_url, default_branch, hook)"
+            " VALUES (:id, :account, :github_id, :full_name, :clone_url, :default_branch, :hook)"
+            " ON CONFLICT (account, github_id) DO UPDATE SET full_name = excluded.full_name,"
+            " clone_url = excluded.clone_url, default_branch = excluded.default_branch, status = 'active'"
+            " RETURNING *"
+        ),
+        {
+            "id": new_id(),
+            "account": account,
+            "github_id": github_id,
+            "full_name": full_name,
+            "clone_url": clone_url,
+            "default_branch": default_branch,
+            "hook": hook,
+        },
+    )
+    return _repo(rows.mappings().one())
+
+
+async def set_repo_reason(session: Session, repo: str, reason: str | None) -> None:
+    await session.execute(
+        text("UPDATE repos SET reason = :reason WHERE id = :id AND reason IS DISTINCT FROM :reason"),
+        {"id": repo, "reason": reason},
+    )
+
+
+async def processed_refs(session: Session, repo: str) -> dict[str, tuple[str | None, int]]:
+    """Shape: ref -> (commit processed last, generation)."""
+    rows = await session.execute(
+        text("SELECT ref, last_processed, generation FROM repo_refs WHERE repo = :repo"), {"repo": repo}
+    )
+    return {r.ref: (r.last_processed, r.generation) for r in rows}
+
+
+async def advance_ref(
+    session: Session, repo: str, ref: str, *, seen: tuple[str | None, int], commit: str | None
+) -> int:
+    """Compare and set: the first statement of a sync's transaction (ENGINE rule 5). Returns the new generation.
+
+    Raises: RefMoved when another attempt was first.
+    """
+    await session.execute(
+        text("INSERT INTO repo_refs (repo, ref, generation) VALUES (:repo, :ref, 0) ON CONFLICT DO NOTHING"),
+        {"repo": repo, "ref": ref},
+    )
+    rows = await session.execute(
+        text(
+            "UPDATE repo_refs SET last_processed = :commit, generation = generation + 1, updated_at = clock_timestamp()"
+            " WHERE repo = :repo AND ref = :ref AND generation = :generation"
+            " AND last_processed IS NOT DISTINCT FROM :last RETURNING generation"
+        ),
+        {"repo": repo, "ref": ref, "commit": commit, "last": seen[0], "generation": seen[1]},
+    )
+    generation: int | None = rows.scalar_one_or_none()
+    if generation is None:
+        raise RefMoved(repo=repo, ref=ref)
+    return generation
+
+
+async def get_code(session: Session, code: str, *, account: str | None = None, lock: bool = False) -> StackCode:
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_codes WHERE id = :id AND (CAST(:account AS text) IS NULL OR account = :account)"
+            + (" FOR UPDATE" if lock else "")
+        ),
+        {"id": code, "account": account},
+    )
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise StackNotFound(stack=code)
+    return _code(row)
+
+
+async def list_codes(session: Session, repo: str, ref: str) -> list[StackCode]:
+    """The registered stacks of a ref, locked in the order of their ids."""
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_codes WHERE repo = :repo AND ref = :ref AND status <> 'deregistered'"
+            " ORDER BY id FOR UPDATE"
+        ),
+        {"repo": repo, "ref": ref},
+    )
+    return [_code(r) for r in rows.mappings()]
+
+
+async def find_code(session: Session, account: str, stack: str) -> StackCode | None:
+    """By id, or by name: the default branch's row wins, then the newest."""
+    rows = await session.execute(
+        text(
+            "SELECT c.* FROM stack_codes c JOIN repos r ON r.id = c.repo"
+            " WHERE c.account = :account AND (c.id = :stack OR c.name = :stack)"
+            " ORDER BY (c.status <> 'deregistered') DESC, (c.ref = 'refs/heads/' || r.default_branch) DESC,"
+            " c.registered_at DESC LIMIT 1"
+        ),
+        {"account": account, "stack": stack},
+    )
+    row = rows.mappings().one_or_none()
+    return None if row is None else _code(row)
+
+
+async def upsert_code(
+    session: Session,
+    repo: Repo,
+    ref: str,
+    commit: str,
+    found: FoundStack,
+    *,
+    moved_from: str | None = None,
+) -> StackCode:
+    """Register, update, or reject one stack of a ref."""
+    rows = await session.execute(
+        text(
+            "INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, bundle, kind, config, errors,"
+            " status, reason, moved_from) VALUES (:id, :account, :repo, :ref, :path, :name, :tree, :commit, :bundle,"
+            " :kind, CAST(:config AS jsonb), CAST(:errors AS jsonb), :status, :reason, :moved_from)"
+            " ON CONFLICT (repo, ref, path) WHERE status <> 'deregistered' DO UPDATE SET name = excluded.name,"
+            " tree = excluded.tree, commit = excluded.commit, bundle = coalesce(excluded.bundle, stack_codes.bundle),"
+            " kind = excluded.kind, config = excluded.config, errors = excluded.errors, status = excluded.status,"
+            " reason = excluded.reason, updated_at = clock_timestamp() RETURNING *"
+        ),
+        {
+            "id": new_id(),
+            "account": repo.account,
+            "repo": repo.id,
+            "ref": ref,
+            "path": found.path,
+            "name": found.name,
+            "tree": found.tree_key,
+            "commit": commit,
+            "bundle": found.bundle,
+            "kind": found.kind,
+            "config": json.dumps(dict(found.config)),
+            "errors": json.dumps([dict(e) for e in found.errors]),
+            "status": "rejected" if found.errors else "active",
+            "reason": str(found.errors[0].get("message")) if found.errors else None,
+            "moved_from": moved_from,
+        },
+    )
+    return _code(rows.mappings().one())
+
+
+async def set_code_status(session: Session, code: str, status: str, reason: str | None) -> None:
+    await session.execute(
+        text(
+            "UPDATE stack_codes SET status = :status, reason = :reason, updated_at = clock_timestamp() WHERE id = :id"
+        ),
+        {"id": code, "status": status, "reason": reason},
+    )
+
+
+async def ensure_state(session: Session, code: StackCode, name: str = "default") -> StackState:
+    """The long-lived state of that name, locked; made when it is not there."""
+    state = new_id()
+    await session.execute(
+        text(
+            "INSERT INTO stack_states (id, account, code, name, key) VALUES (:id, :account, :code, :name, :key)"
+            " ON CONFLICT (code, name) WHERE test IS NULL DO NOTHING"
+        ),
+        {
+            "id": state,
+            "account": code.account,
+            "code": code.id,
+            "name": name,
+            "key": state_key(code.account, state),
+        },
+    )
+    rows = await session.execute(
+        text("SELECT * FROM stack_states WHERE code = :code AND name = :name AND test IS NULL FOR UPDATE"),
+        {"code": code.id, "name": name},
+    )
+    return _state(rows.mappings().one())
+
+
+async def insert_test_state(
+    session: Session, *, account: str, code: str, run: str, test: str, commit: str, agent: str, target: str
+) -> StackState:
+    """A test's own short-lived state, at epoch 1 and held by its run. Asking again returns the same one."""
+    state = new_id()
+    await session.execute(
+        text(
+            "INSERT INTO stack_states (id, account, code, name, key, commit, status, epoch, holder, agent, target,"
+            " parent_operation, test) VALUES (:id, :account, :code, :name, :key, :commit, 'active', 1, :run, :agent,"
+            " :target, :run, :test) ON CONFLICT (parent_operation, test) DO NOTHING"
+        ),
+        {
+            "id": state,
+            "account": account,
+            "code": code,
+            "name": f"{run}/{test}",
+            "key": state_key(account, state),
+            "commit": commit,
+            "agent": agent,
+            "target": target,
+            "run": run,
+            "test": test,
+        },
+    )
+    rows = await session.execute(
+        text("SELECT * FROM stack_states WHERE parent_operation = :run AND test = :test FOR UPDATE"),
+        {"run": run, "test": test},
+    )
+    return _state(rows.mappings().one())
+
+
+async def get_state(session: Session, state: str, *, lock: bool = False) -> StackState:
+    rows = await session.execute(
+        text(f"SELECT * FROM stack_states WHERE id = :id {'FOR UPDATE' if lock else ''}"),
+        {"id": state},
+    )
+    row = rows.mappings().one_or_none()
+    if row is None:
+        raise StateNotFound(state=state)
+    return _state(row)
+
+
+async def lock_states(session: Session, states: Sequence[str]) -> dict[str, StackState]:
+    """Locks in ascending order of ids (ENGINE rule 10)."""
+    rows = await session.execute(
+        text("SELECT * FROM stack_states WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"), {"ids": list(states)}
+    )
+    return {r["id"]: _state(r) for r in rows.mappings()}
+
+
+async def states_of(session: Session, code: str) -> list[StackState]:
+    rows = await session.execute(
+        text("SELECT * FROM stack_states WHERE code = :code AND test IS NULL ORDER BY id FOR UPDATE"),
+        {"code": code},
+    )
+    return [_state(r) for r in rows.mappings()]
+
+
+async def take_state(session: Session, state: str, run: str) -> int:
+    """Give the state to a run: epoch + 1, and that run as its holder. Returns the new epoch."""
+    rows = await session.execute(
+        text("UPDATE stack_states SET epoch = epoch + 1, holder = :run WHERE id = :id RETURNING epoch"),
+        {"id": state, "run": run},
+    )
+    epoch: int = rows.scalar_one()
+    return epoch
+
+
+async def next_seq(session: Session, state: str) -> int:
+    """The order of runs of a state comes from here, under its row lock (ENGINE rule 4)."""
+    rows = await session.execute(
+        text("UPDATE stack_states SET next_seq = next_seq + 1 WHERE id = :id RETURNING next_seq - 1"),
+        {"id": state},
+    )
+    seq: int = rows.scalar_one()
+    return seq
+
+
+async def update_state(session: Session, state: str, **values: Any) -> None:
+    """Shape: values of status, commit, agent, target, variables."""
+    allowed = {"status", "commit", "agent", "target", "variables"}
+    if not values or set(values) - allowed:
+        raise ValueError(f"cannot set {sorted(set(values) - allowed)}")
+    sets = ", ".join(
+        f"{name} = CAST(:{name} AS jsonb)" if name == "variables" else f"{name} = :{name}" for name in values
+    )
+    given: Mapping[str, Any] = {k: json.dumps(v) if k == "variables" else v for k, v in values.items()}
+    await session.execute(
+        text(f"UPDATE stack_states SET {sets} WHERE id = :id"),
+        {"id": state, **given},
+    )
+
+
+def is_measured(kind: str) -> bool:
+    """A push to it makes a benchmark."""
+    return kind in {StackKind.EPHEMERAL, StackKind.STANDING}
