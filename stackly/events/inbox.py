@@ -1,0 +1,268 @@
+"""The webhook inbox: deliveries of concurrent requests share one statement and one commit, acknowledged after it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from stackly import log
+from stackly.db import Session
+from stackly.errors import Invalid, Unavailable
+from stackly.events.model import Bell
+from stackly.ids import AccountId, RepoId
+
+_log = log.get("events")
+
+# The statement is the transaction: a delivery without its doorbell, or the other way round, cannot be.
+# `xmax = 0` holds for rows this statement inserted: a repeated GUID counts an attempt and rings nothing.
+_KEEP = f"""
+WITH given AS (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::int[],
+                       $7::text[], $8::text[], $9::text[])
+    AS g(hook, guid, event, body, body_sha256, attempts, status, reason, repo)
+), kept AS (
+  INSERT INTO deliveries AS d (hook, guid, event, body, body_sha256, attempts, status, reason)
+  SELECT hook, guid, event, body, body_sha256, attempts, status, reason FROM given
+  ON CONFLICT (hook, guid) DO UPDATE SET attempts = d.attempts + excluded.attempts
+  RETURNING d.hook, d.guid, d.attempts, d.status, (d.xmax = 0) AS fresh
+), rung AS (
+  INSERT INTO outbox (kind, key)
+  SELECT DISTINCT '{Bell.REPO_SYNC.value}', given.repo FROM given JOIN kept USING (hook, guid)
+  WHERE kept.fresh AND given.repo IS NOT NULL
+  RETURNING id
+), woken AS (
+  SELECT pg_notify('outbox', '') FROM (SELECT 1 FROM rung LIMIT 1) AS any_rung
+)
+SELECT hook, guid, attempts, status, fresh, (SELECT count(*) FROM woken) AS woken FROM kept
+"""  # noqa: S608 - the constant of an enum
+
+# Postgres refuses these rows for what is in them; another try would end alike.
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, TypeError)
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+class DeliveryRefused(Invalid):
+    title = "This delivery cannot be stored."
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A verified delivery. Shape: `repo` is the repository to sync, None when it is only to be recorded."""
+
+    hook: str
+    guid: str
+    event: str
+    body: bytes
+    body_sha256: str
+    status: str  # received, ignored
+    reason: str | None
+    repo: RepoId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is stored now. Shape: `attempts` counts every arrival of the GUID; `fresh` is true for the first."""
+
+    guid: str
+    status: str
+    attempts: int
+    fresh: bool
+
+
+@dataclass(slots=True)
+class _Waiting:
+    arrival: Arrival
+    done: "asyncio.Future[Receipt]"
+
+
+class Inbox:
+    """Micro-batches: each of `slots` connections takes what is waiting, up to `batch`, whenever it is free.
+
+    Alone, a delivery is a batch of one and waits for nobody; under load batches grow by themselves.
+    """
+
+    def __init__(self, url: str, *, slots: int = 2, batch: int = 64, deadline_s: float = 4.0) -> None:
+        self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._slots = slots
+        self._batch = batch
+        self._deadline_s = deadline_s
+        self._queue: deque[_Waiting] = deque()
+        self._some = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._serve(), name=f"inbox-{n}") for n in range(self._slots)]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._queue:
+            self._answer(self._queue.popleft(), Unavailable("The server is shutting down; send it again."))
+
+    async def accept(self, arrival: Arrival) -> Receipt:
+        """Store it; returns after the commit.
+
+        Raises: Unavailable when Postgres did not answer in time (nothing, or all of it, is stored: sending it again is
+        safe); DeliveryRefused when this very row cannot be stored.
+        """
+        waiting = _Waiting(arrival, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._some.set()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await waiting.done
+        except TimeoutError:
+            raise Unavailable("Postgres does not answer; send the delivery again.") from None
+
+    async def _serve(self) -> None:
+        connection: Connection | None = None
+        try:
+            while True:
+                await self._some.wait()
+                batch = self._take()
+                if batch:
+                    connection = await self._carry(connection, batch)
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self._batch:
+            waiting = self._queue.popleft()
+            if not waiting.done.done():  # its caller may have given up
+                batch.append(waiting)
+        if not self._queue:
+            self._some.clear()
+        return batch
+
+    async def _carry(self, connection: Connection | None, batch: list[_Waiting]) -> Connection | None:
+        """Store a batch and answer its callers. The connection to go on with, None when it is broken."""
+        try:
+            connection = connection or await self._connect()
+            await self._store(connection, batch)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+            _log.warning("inbox.postgres_failed", error=type(e).__name__, waiting=len(batch))
+            for waiting in batch:
+                self._answer(waiting, Unavailable("Postgres is not reachable; send the delivery again."))
+            if connection is not None:
+                connection.terminate()
+            return None
+        except BaseException:
+            for waiting in batch:
+                self._answer(waiting, Unavailable("The server is shutting down; send it again."))
+            if connection is not None:
+                connection.terminate()
+            raise
+        return connection
+
+    async def _connect(self) -> Connection:
+        # A stuck server is noticed before the callers' deadline, so that the next batch gets a new connection.
+        wait_s = self._deadline_s * 0.75
+        return await asyncpg.connect(
+            self._url,
+            timeout=wait_s,
+            command_timeout=wait_s,
+            server_settings={"application_name": "stackly-inbox", "jit": "off", "lock_timeout": "3s"},
+        )
+
+    async def _store(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+        try:
+            receipts = await _keep(connection, [w.arrival for w in batch])
+        except _REFUSED as e:
+            if len(batch) == 1:
+                _log.warning("delivery.refused", hook=batch[0].arrival.hook, error=type(e).__name__)
+                self._answer(batch[0], DeliveryRefused(f"Postgres refuses this row: {type(e).__name__}."))
+                return
+            for waiting in batch:  # one bad row must not take the others with it
+                await self._store(connection, [waiting])
+            return
+        for waiting in batch:
+            self._answer(waiting, receipts[waiting.arrival.hook, waiting.arrival.guid])
+
+    @staticmethod
+    def _answer(waiting: _Waiting, answer: Receipt | Exception) -> None:
+        if waiting.done.done():
+            return
+        if isinstance(answer, Exception):
+            waiting.done.set_exception(answer)
+        else:
+            waiting.done.set_result(answer)
+
+
+async def _keep(connection: Connection, arrivals: Sequence[Arrival]) -> dict[tuple[str, str], Receipt]:
+    once: dict[tuple[str, str], tuple[Arrival, int]] = {}
+    for arrival in arrivals:  # a row can be touched once a statement: count repeats here
+        first, seen = once.get((arrival.hook, arrival.guid), (arrival, 0))
+        once[arrival.hook, arrival.guid] = (first, seen + 1)
+    rows = [once[key] for key in sorted(once)]  # one order of locks: two batches cannot deadlock
+    found = await connection.fetch(
+        _KEEP,
+        [a.hook for a, _ in rows],
+        [a.guid for a, _ in rows],
+        [a.event for a, _ in rows],
+        [a.body for a, _ in rows],
+        [a.body_sha256 for a, _ in rows],
+        [seen for _, seen in rows],
+        [a.status for a, _ in rows],
+        [a.reason for a, _ in rows],
+        [a.repo for a, _ in rows],
+    )
+    return {
+        (row["hook"], row["guid"]): Receipt(row["guid"], row["status"], row["attempts"], row["fresh"]) for row in found
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook's address and its sealed secrets."""
+
+    id: str
+    account: AccountId
+    repo: RepoId
+    secret_sealed: bytes
+    previous_sealed: bytes | None
+
+
+async def insert_hook(session: Session, hook: Hook) -> None:
+    await session.execute(
+        text(
+            "INSERT INTO hooks (id, account, repo, secret_sealed) VALUES (:id, :account, :repo, :secret)"
+            " ON CONFLICT (id) DO NOTHING"
+        ),
+        {"id": hook.id, "account": hook.account, "repo": hook.repo, "secret": hook.secret_sealed},
+    )
+
+
+async def rotate_hook(session: Session, hook: str, secret_sealed: bytes) -> None:
+    """The present secret becomes the previous one, which is good for deliveries signed before."""
+    await session.execute(
+        text("UPDATE hooks SET previous_sealed = secret_sealed, secret_sealed = :secret WHERE id = :id"),
+        {"id": hook, "secret": secret_sealed},
+    )
+
+
+async def find_hook(session: Session, hook: str) -> Hook | None:
+    return await _one_hook(session, "id", hook)
+
+
+async def find_hook_of(session: Session, repo: str) -> Hook | None:
+    return await _one_hook(session, "repo", repo)
+
+
+async def _one_hook(session: Session, column: str, value: str) -> Hook | None:
+    statement = text(
+        "SELECT id, account, repo, secret_sealed, previous_sealed FROM hooks"  # noqa: S608 - one of two constants
+        f" WHERE {column} = :value ORDER BY created_at DESC LIMIT 1"
+    )
+    row = (await session.execute(statement, {"value": value})).mappings().one_or_none()
+    if row is None:
+        return None
+    return Hook(**row)
