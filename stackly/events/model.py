@@ -70,7 +70,8 @@ class Doorbell:
 class DecisionRecord:
     """A decision with everything it stood on.
 
-    Shape: `subject` is run/{id}, stack/{id} or push/{repo}/{ref}; `decision` allow, hold, deny or no_run; `tree` one node a rule.
+    Shape: `subject` is run/{id}, stack/{id} or push/{repo}/{ref}; `decision` allow, hold, deny or no_run; `tree` one
+    node a rule.
     """
 
     account: str

@@ -187,7 +187,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What is asked for. Shape: `slot` is the ref for push-caused runs, else None; `cause` push:{ref}, person:{id}, …"""
+    """What is asked for. Shape: `slot` is the ref for push-caused runs, else None; `cause` push:{ref}, person:{id}."""
 
     account: str
     code: str

@@ -83,7 +83,7 @@ async def get_run(session: Session, run: str, *, lock: bool = False, account: st
 
 
 async def insert_run(session: Session, new: NewRun, *, seq: int, waiting: Waiting) -> Run | None:
-    """A queued run. None when this (state, generation, cause) has one already. The caller superseded the slot's older one."""
+    """A queued run; None when (state, generation, cause) has one. The caller superseded the slot's older one."""
     rows = await session.execute(
         text(
             "INSERT INTO operations (id, account, parent, code, state, kind, slot, cause, generation, seq, priority,"

@@ -120,7 +120,7 @@ class MeasureInput:
 class MeasureOutcome:
     """One sample. `valid` false carries the reason; `result` has the fields of SUITE.md section 3, null where unknown.
 
-    Shape: `artifacts` name -> storage key (raw output); `series` is a storage key or ''. `series_reason` says why there is none.
+    Shape: `artifacts` name -> storage key (raw output); `series` is a storage key, or '' with `series_reason`.
     """
 
     valid: bool

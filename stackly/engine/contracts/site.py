@@ -1,4 +1,4 @@
-"""What a site agent does: Terraform, machines and inventory of its target. Every method is one step under a step row."""
+"""What a site agent does: Terraform, machines and inventory of its target. Every method is one step."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ class MachineOut:
 
 @dataclass(frozen=True)
 class ApplyOutcome:
-    """Shape: `machines` from the module's output of that name, empty for a plain stack; secrets are left out of `outputs`."""
+    """Shape: `machines` from the output of that name, empty for a plain stack; `outputs` without sensitive ones."""
 
     machines: dict[str, MachineOut]
     outputs: dict[str, Any]

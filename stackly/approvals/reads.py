@@ -1,0 +1,49 @@
+"""Read-only queries on approval requests."""
+
+from stackly.db import Json, Session
+from stackly.errors import NotFound
+from stackly.events.reads import rows
+
+
+class ApprovalNotFound(NotFound):
+    title = "This run has asked for no approval."
+
+
+_APPROVAL = """
+SELECT a.id, a.operation AS run_id, a.digest, a.needed, a.groups, a.policy, a.status, a.reason, a.created_at,
+       a.expires AS expires_at, o.kind AS run_kind, o.commit, o.branch, c.name AS stack, c.id AS stack_id,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('login', i.login, 'value', v.value, 'reason', v.reason,
+                                                     'at', v.at) ORDER BY v.at, v.id)
+                 FROM votes v JOIN identities i ON i.id = v.person WHERE v.approval = a.id), '[]') AS votes
+FROM approvals a JOIN operations o ON o.id = a.operation JOIN stack_codes c ON c.id = o.code
+"""
+
+
+async def list_approvals(
+    session: Session, account: str, *, limit: int, after: str | None, status: str | None = None
+) -> list[Json]:
+    """Shape: newest first; of any status unless told otherwise."""
+    return await rows(
+        session,
+        f"""{_APPROVAL} WHERE a.account = :account AND (CAST(:status AS text) IS NULL OR a.status = :status)
+        AND (CAST(:after AS text) IS NULL OR a.id < :after) ORDER BY a.id DESC LIMIT :limit
+        """,  # noqa: S608 - a constant
+        account=account,
+        status=status,
+        after=after,
+        limit=limit + 1,
+    )
+
+
+async def approval_of(session: Session, account: str, run: str) -> Json:
+    """The run's newest request. Raises: ApprovalNotFound."""
+    found = await rows(
+        session,
+        f"{_APPROVAL} WHERE a.account = :account AND a.operation = :run"  # noqa: S608 - a constant
+        " ORDER BY (a.status = 'open') DESC, a.created_at DESC LIMIT 1",
+        account=account,
+        run=run,
+    )
+    if not found:
+        raise ApprovalNotFound(f"Run {run} has asked for no approval.", run=run)
+    return found[0]

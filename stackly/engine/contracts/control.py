@@ -1,0 +1,356 @@
+"""What workflows ask of the control plane itself. Run activities are local ones: one transaction each, repeatable."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio import activity
+
+from stackly.engine.contracts.edge import DatabaseOutcome, Endpoint, InstallOutcome, MeasureOutcome, WorkloadSpec
+from stackly.engine.contracts.site import InventoryOutcome, MachineSpec, PlanOutcome
+from stackly.engine.contracts.steps import StepKey
+
+
+@dataclass(frozen=True)
+class RefChange:
+    """A ref whose commit is not the one processed last.
+
+    Shape: `commit` '' means that the ref is gone, `seen` '' that it was never processed.
+    """
+
+    repo: str
+    ref: str
+    commit: str
+    seen: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class SyncPlan:
+    changes: list[RefChange]
+
+
+@dataclass(frozen=True)
+class SyncOutcome:
+    registered: int
+    updated: int
+    removed: int
+    rejected: int
+    runs: list[str]
+
+
+class SyncActivities(ABC):
+    @activity.defn(name="sync.fetch")
+    @abstractmethod
+    async def fetch(self, repo: str) -> SyncPlan: ...
+
+    @activity.defn(name="sync.process")
+    @abstractmethod
+    async def process(self, change: RefChange) -> SyncOutcome: ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Shape: `execution` is the workflow's own run id; `test` '' for a run."""
+
+    run: str
+    execution: str
+    test: str = ""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run's workflow carries out. `carry` false: somebody else does, or it has ended.
+
+    Shape: `module` holds target, path, variables, environment; for a destroy also owner_run, owner_test and machines.
+    """
+
+    carry: bool
+    kind: str = ""
+    status: str = ""
+    epoch: int = 0
+    agent: str = ""
+    module: dict[str, Any] = field(default_factory=dict)
+    parallel: int = 1
+    timeout_s: float = 14400.0
+
+
+@dataclass(frozen=True)
+class TestBoard:
+    """Shape: `start` are tests to start now, within the parallel limit."""
+
+    start: list[str]
+    open: int
+    cancelled: bool
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Ends one phase and starts the next, and moves the run if that is due. Units: `at` ISO 8601, workflow time."""
+
+    run: str
+    test: str
+    at: str
+    end: str = ""
+    status: str = "succeeded"
+    detail: str = ""
+    start: str = ""
+
+
+@dataclass(frozen=True)
+class StepLook:
+    """Shape: status none, running, done, gone; `outcome` as the agent stored it."""
+
+    status: str
+    outcome: dict[str, Any] | None = None
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class GateAnswer:
+    """Shape: answer apply, wait, plan (anew), stop (the run has ended)."""
+
+    answer: str
+    reason: str = ""
+    wait_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    run: str
+    at: str
+    error: str = ""  # '' when everything the run does went well
+    cancelled: bool = False
+    changed: bool | None = None
+
+
+@dataclass(frozen=True)
+class TestPlan:
+    """Everything a test's workflow needs, and nothing secret."""
+
+    carry: bool
+    run: str = ""
+    test: str = ""
+    account: str = ""
+    agent: str = ""
+    target: str = ""
+    path: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
+    environment: str = ""
+    engine: str = ""
+    version: str = ""
+    image: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    workload: WorkloadSpec | None = None
+    warmup_s: float = 0.0
+    duration_s: float = 0.0
+    samples: int = 1
+    timeout_s: float = 14400.0
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Shape: `ready` false: nothing was taken, wait `wait_s` and ask again; `reason` says for what."""
+
+    ready: bool
+    reason: str = ""
+    wait_s: float = 5.0
+    epoch: int = 0
+    network_cidr: str = ""
+    machines: list[MachineSpec] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    database_machine: str = ""
+    load_machine: str = ""
+    port: int = 0
+    admit: list[str] = field(default_factory=list)
+    endpoint: Endpoint | None = None
+
+
+@dataclass(frozen=True)
+class NetworkTaken:
+    run: str
+    test: str
+    network_cidr: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AgentsWanted:
+    run: str
+    test: str
+    agents: dict[str, str]  # machine -> agent id
+
+
+@dataclass(frozen=True)
+class Absent:
+    machines: list[str]
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A measured sample with what it was measured on."""
+
+    run: str
+    test: str
+    n: int
+    outcome: MeasureOutcome
+    install: InstallOutcome | None
+    database: DatabaseOutcome | None
+
+
+@dataclass(frozen=True)
+class Invalidated:
+    """There is no sample: why, for the result row that says so."""
+
+    run: str
+    test: str
+    n: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    verdict: str
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class TeardownAsked:
+    run: str
+    test: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TeardownLook:
+    """Shape: status open, met, waived; `destroying` tells whether a destroy run is on its way."""
+
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TestEnd:
+    run: str
+    test: str
+    at: str
+    error: str = ""
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    run: str
+    at: str
+    plan: PlanOutcome
+
+
+@dataclass(frozen=True)
+class ApplyRecord:
+    run: str
+    at: str
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Verified:
+    run: str
+    inventory: InventoryOutcome
+    destroyed: bool  # terraform destroy went through
+
+
+@dataclass(frozen=True)
+class VerifyAnswer:
+    empty: bool
+    left: list[str]
+
+
+class RunActivities(ABC):
+    """A run's own: claims, phases, gates, ends."""
+
+    @activity.defn(name="run.begin")
+    @abstractmethod
+    async def begin(self, claim: Claim) -> RunPlan: ...
+
+    @activity.defn(name="run.board")
+    @abstractmethod
+    async def board(self, run: str) -> TestBoard: ...
+
+    @activity.defn(name="run.boundary")
+    @abstractmethod
+    async def boundary(self, given: Boundary) -> None: ...
+
+    @activity.defn(name="run.look")
+    @abstractmethod
+    async def look(self, key: StepKey) -> StepLook: ...
+
+    @activity.defn(name="run.recovering")
+    @abstractmethod
+    async def recovering(self, given: Boundary) -> None: ...
+
+    @activity.defn(name="run.record_plan")
+    @abstractmethod
+    async def record_plan(self, given: PlanRecord) -> GateAnswer: ...
+
+    @activity.defn(name="run.gate")
+    @abstractmethod
+    async def gate(self, given: Boundary) -> GateAnswer: ...
+
+    @activity.defn(name="run.record_apply")
+    @abstractmethod
+    async def record_apply(self, given: ApplyRecord) -> None: ...
+
+    @activity.defn(name="run.verify")
+    @abstractmethod
+    async def verify(self, given: Verified) -> VerifyAnswer: ...
+
+    @activity.defn(name="run.finish")
+    @abstractmethod
+    async def finish(self, end: RunEnd) -> None: ...
+
+
+class TestActivities(ABC):
+    """A test's own: reserve, judge, tear down."""
+
+    __test__ = False
+
+    @activity.defn(name="test.begin")
+    @abstractmethod
+    async def begin_test(self, claim: Claim) -> TestPlan: ...
+
+    @activity.defn(name="test.reserve")
+    @abstractmethod
+    async def reserve(self, claim: Claim) -> Reserved: ...
+
+    @activity.defn(name="test.network_taken")
+    @abstractmethod
+    async def network_taken(self, given: NetworkTaken) -> Reserved: ...
+
+    @activity.defn(name="test.absent")
+    @abstractmethod
+    async def absent(self, given: AgentsWanted) -> Absent: ...
+
+    @activity.defn(name="test.sampled")
+    @abstractmethod
+    async def sampled(self, given: Sampled) -> None: ...
+
+    @activity.defn(name="test.invalidated")
+    @abstractmethod
+    async def invalidated(self, given: Invalidated) -> None: ...
+
+    @activity.defn(name="test.judge")
+    @abstractmethod
+    async def judge(self, claim: Claim) -> Judgement: ...
+
+    @activity.defn(name="test.ask_teardown")
+    @abstractmethod
+    async def ask_teardown(self, given: TeardownAsked) -> None: ...
+
+    @activity.defn(name="test.look_teardown")
+    @abstractmethod
+    async def look_teardown(self, claim: Claim) -> TeardownLook: ...
+
+    @activity.defn(name="test.finish")
+    @abstractmethod
+    async def finish_test(self, end: TestEnd) -> None: ...

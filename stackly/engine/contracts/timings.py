@@ -1,0 +1,35 @@
+"""Every timeout and retry of the workflows, with its reason."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+# Local activities are one short transaction; Postgres may be restarting, so they go on until it is back.
+LOCAL_TIMEOUT = timedelta(seconds=20)
+LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=300), maximum_interval=timedelta(seconds=5))
+
+# A fetch may be slow, and an upstream may be away; the sync goes on trying, the sweeper rings as well.
+SYNC_TIMEOUT = timedelta(minutes=10)
+SYNC_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=20
+)
+
+# The right to execute is a row: Temporal never retries a step by itself.
+STEP_RETRY = RetryPolicy(maximum_attempts=1)
+
+# A site agent that died is restarted by its supervisor; until then its queue waits.
+SITE_PICKUP = timedelta(minutes=1)
+SITE_PATIENCE = timedelta(minutes=15)
+# An edge agent is never restarted: one that does not take its step is gone.
+EDGE_PICKUP = timedelta(seconds=20)
+
+ENROL_PATIENCE = timedelta(minutes=5)
+# How often a wait looks by itself, should a doorbell be lost.
+LOOK_EVERY = timedelta(seconds=15)
+# A step whose heartbeat was lost is looked at this often until its row says what became of it.
+STEP_LOOK_EVERY = timedelta(seconds=2)
+
+RECOVERIES = 5
+VERIFY_TRIES = 5
+VERIFY_PAUSE = timedelta(seconds=2)
+TEARDOWN_PATIENCE = timedelta(hours=2)

@@ -1,0 +1,61 @@
+"""Facts in, one recorded decision out."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from stackly.approvals.model import Vote
+from stackly.db import Session
+from stackly.events import store as events
+from stackly.events.model import DecisionRecord
+from stackly.ids import DecisionId
+from stackly.policy import evaluate
+from stackly.policy.model import Decision, Facts, Policy, VoteFact
+from stackly.runs.model import Run
+
+
+def facts_for(run: Run, *, now: datetime, digest: str | None, votes: Sequence[Vote]) -> Facts:
+    """Everything the decision may stand on."""
+    trigger, spec = run.trigger, run.spec
+    return Facts(
+        now=now,
+        account=run.account,
+        stack=str(spec.get("stack", run.code)),
+        repo=str(spec.get("repo", "")),
+        kind=run.kind.value,
+        environment=spec.get("environment") or None,
+        branch=run.branch,
+        default_branch=spec.get("default_branch"),
+        trigger_kind=trigger.get("kind"),
+        author=trigger.get("author"),
+        committer=trigger.get("committer"),
+        pusher=trigger.get("pusher"),
+        actor=trigger.get("actor"),
+        expected_duration_s=spec.get("expected_duration_s"),
+        digest=digest,
+        requested_at=run.created_at,
+        votes=tuple(VoteFact(v.login, v.groups, v.value, v.roles, digest, v.at) for v in votes),
+    )
+
+
+async def judge(
+    session: Session, run: Run, policies: Sequence[Policy], facts: Facts, question: str
+) -> tuple[Decision, DecisionId]:
+    """Decide, and record the decision with everything it stood on."""
+    decision = evaluate.decide(policies, facts, question)
+    said = json.loads(json.dumps(decision.as_json(), default=str))
+    stood_on = evaluate.inputs(policies, facts, question)
+    record = DecisionRecord(
+        account=run.account,
+        subject=f"run/{run.id}",
+        generation=run.generation,
+        question=question,
+        operation=run.id,
+        inputs=stood_on,
+        tzdata=decision.tzdata,
+        at=decision.at,
+        decision=decision.outcome,
+        tree=said["reasons"],
+        next_check=decision.next_check,
+    )
+    return decision, await events.record_decision(session, record)

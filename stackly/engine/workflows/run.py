@@ -1,0 +1,253 @@
+"""A run, from its row to its end. What it is stands in the row; this carries it out."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+with workflow.unsafe.imports_passed_through():
+    from stackly.engine.contracts.control import (
+        ApplyRecord,
+        Boundary,
+        Claim,
+        GateAnswer,
+        PlanRecord,
+        RunActivities,
+        RunEnd,
+        RunPlan,
+        Verified,
+        VerifyAnswer,
+    )
+    from stackly.engine.contracts.site import (
+        ApplyInput,
+        ApplyOutcome,
+        DestroyOutcome,
+        InventoryInput,
+        InventoryOutcome,
+        MachineSpec,
+        ModuleInput,
+        PlanOutcome,
+        RemoveInput,
+        RemoveOutcome,
+        SiteActivities,
+    )
+    from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue, test_workflow_id
+    from stackly.engine.contracts.timings import (
+        LOOK_EVERY,
+        RECOVERIES,
+        SITE_PATIENCE,
+        SITE_PICKUP,
+        VERIFY_PAUSE,
+        VERIFY_TRIES,
+    )
+    from stackly.engine.workflows.board import Phases, at, local
+    from stackly.engine.workflows.stepping import Place, StepCancelled, StepFailed, StepGone, run_step
+    from stackly.errors import StacklyError
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+@workflow.defn(name="Run")
+class RunWorkflow:
+    """Carries out a benchmark, a deploy or a destroy."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        self.plan = RunPlan(carry=False)
+        self.plans = 0
+
+    @workflow.signal
+    def ring(self) -> None:
+        self.rung = True
+
+    @workflow.run
+    async def run(self, run: str) -> None:
+        self.id = run
+        self.plan = await local(RunActivities.begin, Claim(run, workflow.info().run_id))
+        if not self.plan.carry:
+            return
+        self.phases = Phases(run)
+        end = RunEnd(run, at())
+        try:
+            end = await self._carried_out()
+        except StepCancelled as e:
+            await self.phases.fail(e.detail)
+            end = RunEnd(run, at(), error="cancelled", cancelled=True)
+        except StacklyError as e:
+            await self.phases.fail(e.detail)
+            end = RunEnd(run, at(), error=e.detail)
+        await local(RunActivities.finish, end)
+
+    async def _carried_out(self) -> RunEnd:
+        if self.plan.kind == "benchmark":
+            return await self._benchmark()
+        if self.plan.kind == "deploy":
+            return await self._deploy()
+        return await self._destroy()
+
+    # -- benchmark ------------------------------------------------------------------------------------------------
+
+    async def _benchmark(self) -> RunEnd:
+        """Fan the tests out, a few at a time; their rows say which are open."""
+        while True:
+            board = await local(RunActivities.board, self.id)
+            for test in board.start:
+                await self._start_test(test)
+            if board.open == 0:
+                return RunEnd(self.id, at(), cancelled=board.cancelled)
+            await self._rung_or(LOOK_EVERY)
+
+    async def _start_test(self, test: str) -> None:
+        try:
+            await workflow.start_child_workflow(
+                "TestRun",
+                args=[self.id, test],
+                id=test_workflow_id(self.id, test),
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            )
+        except WorkflowAlreadyStartedError:
+            workflow.logger.info("the test is carried out already", extra={"test": test})
+
+    # -- deploy ---------------------------------------------------------------------------------------------------
+
+    async def _deploy(self) -> RunEnd:
+        generation = 1
+        while True:
+            await self.phases.go("plan")
+            made = await self._site(SiteActivities.plan, lambda a: self._module(f"plan {generation}", a), PlanOutcome)
+            answer = await local(RunActivities.record_plan, PlanRecord(self.id, at(), made))
+            if answer.answer == "unchanged":
+                await self.phases.go("")
+                return RunEnd(self.id, at(), changed=False)
+            answer = await self._approved(answer)
+            if answer.answer == "stop":
+                raise StepCancelled(answer.reason)
+            if answer.answer == "apply":
+                return await self._applied(made)
+
+    def _planned(self, attempt: int) -> ModuleInput:
+        return self._module(f"plan {self.plans}", attempt)
+
+    async def _approved(self, answer: GateAnswer) -> GateAnswer:
+        """One gate transaction decides; while it says wait, a vote, a window or a cancel rings."""
+        if answer.answer == "wait":
+            await self.phases.go("approve")
+        while answer.answer == "wait":
+            await self._rung_or(timedelta(seconds=answer.wait_s))
+            answer = await local(RunActivities.gate, Boundary(self.id, "", at()))
+        return answer
+
+    async def _applied(self, made: PlanOutcome) -> RunEnd:
+        await self.phases.go("apply")
+
+        def given(attempt: int) -> ApplyInput:
+            # The approved plan is what is applied. After the agent died in it, the rest is planned anew from the
+            # recovered state, which holds what was created: nothing is created twice.
+            sha = made.plan_sha256 if attempt == 1 else ""
+            return ApplyInput(self._module("apply", attempt), plan_sha256=sha)
+
+        outcome = await self._site(SiteActivities.apply, given, ApplyOutcome)
+        await self.phases.go("outputs")
+        await local(RunActivities.record_apply, ApplyRecord(self.id, at(), outcome.outputs))
+        await self.phases.go("")
+        return RunEnd(self.id, at(), changed=True)
+
+    # -- destroy --------------------------------------------------------------------------------------------------
+
+    async def _destroy(self) -> RunEnd:
+        """Remove, destroy, verify. Remove comes first and needs no Terraform state."""
+        module = self.plan.module
+        if module.get("owner_run"):
+            await self.phases.go("remove")
+            await self._teardown(SiteActivities.remove, self._remove, RemoveOutcome)
+        await self.phases.go("destroy")
+        await self._teardown(SiteActivities.destroy, lambda a: self._module("destroy", a), DestroyOutcome)
+        await self.phases.go("verify")
+        answer = await self._verified()
+        if not answer.empty:
+            raise StepFailed("still there: " + ", ".join(answer.left[:10]))
+        await self.phases.go("")
+        return RunEnd(self.id, at(), changed=True)
+
+    def _remove(self, attempt: int) -> RemoveInput:
+        module = self.plan.module
+        return RemoveInput(self._key("remove", attempt), module["target"], module["owner_run"], module["owner_test"])
+
+    async def _verified(self) -> VerifyAnswer:
+        answer = VerifyAnswer(empty=False, left=[])
+        module = self.plan.module
+        for look in range(1, VERIFY_TRIES + 1):
+            step = f"inventory {look}"
+
+            def given(attempt: int, step: str = step) -> InventoryInput:
+                return InventoryInput(
+                    self._key(step, attempt),
+                    module["target"],
+                    module.get("owner_run", ""),
+                    module.get("owner_test", ""),
+                )
+
+            seen = await self._teardown(SiteActivities.inventory, given, InventoryOutcome)
+            answer = await local(RunActivities.verify, Verified(self.id, seen, destroyed=True))
+            if answer.empty:
+                return answer
+            await workflow.sleep(VERIFY_PAUSE)
+        return answer
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def _key(self, step: str, attempt: int) -> StepKey:
+        return StepKey(self.id, "", step, attempt, self.plan.epoch)
+
+    def _module(self, step: str, attempt: int) -> ModuleInput:
+        module: dict[str, Any] = self.plan.module
+        return ModuleInput(
+            key=self._key(step, attempt),
+            target=module["target"],
+            path=module["path"],
+            variables=module.get("variables", {}),
+            network_cidr=module.get("network_cidr", ""),
+            machines=[MachineSpec(**m) for m in module.get("machines", [])],
+            labels=module.get("labels", {}),
+            environment=module.get("environment", ""),
+        )
+
+    async def _site(
+        self, method: Callable[[SiteActivities, P], Awaitable[T]], given: Callable[[int], P], outcome: type[T]
+    ) -> T:
+        return await self._recovered(site_queue(self.plan.agent), method, given, outcome)
+
+    async def _teardown(
+        self, method: Callable[[SiteActivities, P], Awaitable[T]], given: Callable[[int], P], outcome: type[T]
+    ) -> T:
+        return await self._recovered(teardown_queue(self.plan.agent), method, given, outcome)
+
+    async def _recovered(
+        self,
+        queue: str,
+        method: Callable[[SiteActivities, P], Awaitable[T]],
+        given: Callable[[int], P],
+        outcome: type[T],
+    ) -> T:
+        """A step of the site agent; when its agent died in it, the run is `recovering` until the next attempt."""
+        place = Place(queue, SITE_PICKUP, SITE_PATIENCE)
+        timeout = timedelta(seconds=self.plan.timeout_s)
+        for attempt in range(1, RECOVERIES + 1):
+            try:
+                return await run_step(method, given(attempt), outcome, place=place, timeout=timeout)
+            except StepGone as e:
+                await local(RunActivities.recovering, Boundary(self.id, "", at(), detail=e.detail))
+        raise StepFailed(f"the site agent died {RECOVERIES} times in the same step")
+
+    async def _rung_or(self, timeout: timedelta) -> None:
+        try:
+            await workflow.wait_condition(lambda: self.rung, timeout=timeout)
+        except TimeoutError:
+            return
+        finally:
+            self.rung = False

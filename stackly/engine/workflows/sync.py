@@ -1,0 +1,33 @@
+"""One workflow per repository: pushes are rings, git is the truth."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from stackly.engine.contracts.control import SyncActivities, SyncPlan
+    from stackly.engine.contracts.timings import SYNC_RETRY, SYNC_TIMEOUT
+
+
+@workflow.defn(name="RepoSync")
+class RepoSyncWorkflow:
+    """Serialises and coalesces: however many rings arrive while a sync runs, one more sync follows."""
+
+    def __init__(self) -> None:
+        self.rung = False
+
+    @workflow.signal
+    def ring(self) -> None:
+        self.rung = True
+
+    @workflow.run
+    async def run(self, repo: str) -> None:
+        while True:
+            self.rung = False
+            plan: SyncPlan = await workflow.execute_activity_method(
+                SyncActivities.fetch, repo, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
+            )
+            for change in plan.changes:
+                await workflow.execute_activity_method(
+                    SyncActivities.process, change, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
+                )
+            if not self.rung:
+                return

@@ -1,0 +1,158 @@
+"""SQL of the queue: who may be admitted, what is stuck, whose lease stands still."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from stackly.db import Session
+from stackly.runs.model import Run
+from stackly.runs.store import OPEN, as_run
+
+
+async def lock_account(session: Session, account: str) -> tuple[int, int]:
+    """The account's row, locked: admission of one account is one at a time. Shape: (max_starting, max_concurrent)."""
+    rows = await session.execute(
+        text("SELECT max_starting, max_concurrent FROM accounts WHERE id = :id FOR UPDATE"), {"id": account}
+    )
+    row = rows.one_or_none()
+    return (0, 0) if row is None else (row.max_starting, row.max_concurrent)
+
+
+async def starting(session: Session, account: str) -> int:
+    rows = await session.execute(
+        text("SELECT count(*) FROM operations WHERE account = :account AND status = 'starting'"), {"account": account}
+    )
+    count: int = rows.scalar_one()
+    return count
+
+
+async def starting_in_all(session: Session) -> int:
+    count: int = (await session.execute(text("SELECT count(*) FROM operations WHERE status = 'starting'"))).scalar_one()
+    return count
+
+
+async def admissible(session: Session, account: str, *, limit: int) -> list[Run]:
+    """Waiting runs whose state is free and whose time has come, in order of priority and age, one a state."""
+    rows = await session.execute(
+        text(
+            "SELECT * FROM (SELECT DISTINCT ON (o.state) o.* FROM operations o WHERE o.account = :account"
+            f" AND o.epoch IS NULL AND o.{OPEN} AND (o.next_check IS NULL OR o.next_check <= clock_timestamp())"
+            " AND NOT EXISTS (SELECT 1 FROM operations c WHERE c.state = o.state AND c.epoch IS NOT NULL"
+            " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+            " AND c.kind IN ('deploy','benchmark','destroy'))"
+            " ORDER BY o.state, o.priority, o.created_at, o.id) q ORDER BY priority, created_at, id LIMIT :limit"
+        ),
+        {"account": account, "limit": limit},
+    )
+    return [as_run(r) for r in rows.mappings()]
+
+
+async def lock_waiting(session: Session, runs: Sequence[str]) -> dict[str, Run]:
+    rows = await session.execute(
+        text(f"SELECT * FROM operations WHERE id = ANY(:ids) AND epoch IS NULL AND {OPEN} ORDER BY id FOR UPDATE"),
+        {"ids": list(runs)},
+    )
+    return {r["id"]: as_run(r) for r in rows.mappings()}
+
+
+async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]]:
+    """Waiting runs whose state has a current run: what they wait for has a name. Shape: (run, current run's id)."""
+    rows = await session.execute(
+        text(
+            f"SELECT o.*, c.id AS current FROM operations o JOIN operations c ON c.state = o.state"
+            " AND c.epoch IS NOT NULL AND c.kind IN ('deploy','benchmark','destroy')"
+            " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+            f" WHERE o.account = :account AND o.epoch IS NULL AND o.{OPEN}"
+            " AND (o.blocker <> 'queue' OR o.waiting_reason NOT LIKE '%' || c.id || '%') LIMIT 500"
+        ),
+        {"account": account},
+    )
+    return [(as_run(r), r["current"]) for r in rows.mappings()]
+
+
+async def running_tests(session: Session, account: str) -> int:
+    """Quota counts tests and deploys, not benchmark parents (ENGINE rule 16)."""
+    rows = await session.execute(
+        text(
+            "SELECT (SELECT count(*) FROM tests t JOIN operations o ON o.id = t.operation WHERE o.account = :account"
+            "   AND t.state IS NOT NULL AND t.status IN ('running','tearing_down'))"
+            f" + (SELECT count(*) FROM operations WHERE account = :account AND kind = 'deploy'"
+            f"   AND epoch IS NOT NULL AND {OPEN})"
+        ),
+        {"account": account},
+    )
+    count: int = rows.scalar_one()
+    return count
+
+
+async def accounts_with_due(session: Session) -> list[str]:
+    """Accounts with a waiting run whose next look is due."""
+    rows = await session.execute(
+        text(
+            f"SELECT DISTINCT account FROM operations WHERE epoch IS NULL AND {OPEN}"
+            " AND (next_check IS NULL OR next_check <= clock_timestamp())"
+        )
+    )
+    return [r.account for r in rows]
+
+
+async def expired(session: Session, *, limit: int) -> list[Run]:
+    """Waiting runs past their deadline, locked. Nothing waits for ever (R5)."""
+    rows = await session.execute(
+        text(
+            f"SELECT * FROM operations WHERE epoch IS NULL AND {OPEN} AND deadline <= clock_timestamp()"
+            " ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED"
+        ),
+        {"limit": limit},
+    )
+    return [as_run(r) for r in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A row that a workflow must be carrying out. Shape: `test` '' for a run."""
+
+    run: str
+    test: str
+    restarts: int
+    overdue: bool
+
+
+async def carried(session: Session, *, older_than_s: float) -> list[Carried]:
+    """Admitted, open runs and open, begun tests that have been so for a while."""
+    rows = await session.execute(
+        text(
+            "SELECT id AS run, '' AS test, restarts, coalesce(deadline < clock_timestamp(), false) AS overdue"
+            f" FROM operations WHERE epoch IS NOT NULL AND {OPEN}"
+            " AND since < clock_timestamp() - make_interval(secs => :age)"
+            " UNION ALL SELECT t.operation, t.test, t.restarts, coalesce(t.deadline < clock_timestamp(), false)"
+            " FROM tests t JOIN operations o ON o.id = t.operation"
+            " WHERE t.status IN ('running','tearing_down') AND t.execution IS NOT NULL"
+            " AND o.since < clock_timestamp() - make_interval(secs => :age)"
+        ),
+        {"age": older_than_s},
+    )
+    return [Carried(r.run, r.test, r.restarts, r.overdue) for r in rows]
+
+
+async def forget_execution(session: Session, carried: Carried) -> int:
+    """Free the row for a new workflow; returns how often that has happened."""
+    table, key = ("tests", "operation = :run AND test = :test") if carried.test else ("operations", "id = :run")
+    rows = await session.execute(
+        text(f"UPDATE {table} SET execution = NULL, restarts = restarts + 1 WHERE {key} RETURNING restarts"),
+        {"run": carried.run, "test": carried.test} if carried.test else {"run": carried.run},
+    )
+    restarts: int = rows.scalar_one()
+    return restarts
+
+
+async def prune_live(session: Session, *, days: int) -> int:
+    """Live rows expire; what counts is in storage by then."""
+    gone = 0
+    for table in ("log_chunks", "series_points"):
+        done = await session.execute(
+            text(f"DELETE FROM {table} WHERE at < clock_timestamp() - make_interval(days => :days)"), {"days": days}
+        )
+        gone += done.rowcount
+    return gone

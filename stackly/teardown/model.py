@@ -1,0 +1,34 @@
+"""Obligations: written before the first create, ended by an empty inventory or a named person."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from stackly.ids import ObligationId, RunId, StateId
+
+# How long after its run's last sign of life an obligation falls due by itself.
+DUE_AFTER = timedelta(minutes=15)
+# A destroy that failed is asked for again after this, doubled each time up to the cap.
+RETRY_FIRST = timedelta(seconds=20)
+RETRY_CAP = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """Shape: `kit` holds bundle, path, variables, target, agent, owner run and test, machines, network."""
+
+    id: ObligationId
+    account: str
+    state: StateId
+    run: RunId
+    kit: Mapping[str, Any]
+    status: str  # open, met, waived
+    due_at: datetime
+    ladder: int
+    reason: str | None
+
+
+def retry_after(ladder: int) -> timedelta:
+    """The next try after `ladder` failed ones."""
+    return min(RETRY_FIRST * 2 ** min(ladder, 16), RETRY_CAP)

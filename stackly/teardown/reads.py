@@ -1,0 +1,72 @@
+"""Read-only queries on obligations and inventory."""
+
+from stackly.db import Json, Session
+from stackly.events.reads import rows
+
+_ENDED = "('succeeded','failed','cancelled','rejected','superseded')"
+
+# What a thing is depends on its owner at this moment, so its class is told when it is read:
+#   managed   a live run works with it, or a long-lived state holds it
+#   leaving   its destroy is under way, or its obligation is not due yet
+#   overdue   its obligation is due and no destroy works on it
+#   orphan    nobody that Stackly knows owns it
+_OWNED = f"""
+CASE
+  WHEN o.status NOT IN {_ENDED} OR held.status IN ('active', 'loose') THEN 'managed'
+  WHEN EXISTS (SELECT 1 FROM operations d WHERE d.state = coalesce(own.id, held.id) AND d.kind = 'destroy'
+               AND d.status NOT IN {_ENDED}) THEN 'leaving'
+  WHEN EXISTS (SELECT 1 FROM obligations b WHERE b.state = coalesce(own.id, held.id) AND b.status = 'open'
+               AND b.due_at > clock_timestamp()) THEN 'leaving'
+  WHEN EXISTS (SELECT 1 FROM obligations b WHERE b.state = coalesce(own.id, held.id) AND b.status = 'open')
+    THEN 'overdue'
+  ELSE 'orphan'
+END
+"""  # noqa: S608 - constants
+
+_INVENTORY = f"""
+WITH things AS (
+  SELECT i.target, i.resource AS id, i.kind, i.run, coalesce(i.test, '') AS test, i.state, i.first_seen AS since,
+         a.account
+  FROM inventory i LEFT JOIN agents a ON a.id = i.agent
+  UNION ALL
+  SELECT coalesce(s.target, 'local'), l.cidr::text, 'lease', s.parent_operation, coalesce(s.test, ''), l.state,
+         l.created_at, s.account
+  FROM leases l JOIN stack_states s ON s.id = l.state
+  WHERE l.released_at IS NULL AND l.foreign_until IS NULL
+)
+SELECT {_OWNED} AS class, t.kind, t.id, t.target, t.run AS run_id, nullif(t.test, '') AS test, t.since
+FROM things t
+LEFT JOIN operations o ON o.id = t.run
+LEFT JOIN stack_states own ON (own.parent_operation = t.run AND own.test = t.test) OR own.id = t.state
+LEFT JOIN stack_states held ON held.id = coalesce(t.state, o.state) AND held.test IS NULL
+WHERE coalesce(t.account, o.account) = :account
+ORDER BY t.since, t.target, t.id
+"""  # noqa: S608 - constants
+
+LEFTOVER = frozenset({"overdue", "orphan"})
+
+
+async def inventory(session: Session, account: str) -> list[Json]:
+    """Everything the targets hold and every lease, each with its class. Shape: oldest first."""
+    return await rows(session, _INVENTORY, account=account)
+
+
+async def list_obligations(
+    session: Session, account: str, *, limit: int, after: str | None, status: str | None = None
+) -> list[Json]:
+    """Shape: newest first. The kit stays here: it holds variables."""
+    return await rows(
+        session,
+        """
+        SELECT b.id, b.run AS run_id, b.state AS state_id, s.test, b.status, b.due_at, b.ladder, b.reason,
+               i.login AS waived_by, b.created_at, b.closed_at
+        FROM obligations b JOIN stack_states s ON s.id = b.state LEFT JOIN identities i ON i.id = b.waived_by
+        WHERE b.account = :account AND (CAST(:status AS text) IS NULL OR b.status = :status)
+          AND (CAST(:after AS text) IS NULL OR b.id < :after)
+        ORDER BY b.id DESC LIMIT :limit
+        """,
+        account=account,
+        status=status,
+        after=after,
+        limit=limit + 1,
+    )
