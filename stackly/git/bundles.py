@@ -1,0 +1,70 @@
+"""A stack's code as one file: the same commit and path give the same bytes, anywhere and any time."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Mapping
+from typing import Final
+
+from stackly.errors import FileInvalid, FileProblem, Invalid
+from stackly.git.closures import Closure
+from stackly.git.trees import Entry, Tree
+
+MAX_FILE: Final = 1024 * 1024
+MAX_TOTAL: Final = 10 * 1024 * 1024
+MAX_FILES: Final = 2000
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def members(tree: Tree, closure: Closure) -> list[Entry]:
+    """The files of a closure, by path.
+
+    Raises: FileInvalid for links, submodules and unreadable names in it; Invalid when there are too many.
+    """
+    if closure.problems:
+        raise FileInvalid(list(closure.problems))
+    found = {e.path: e for directory in closure.directories for e in tree.below(directory)}
+    entries = [found[path] for path in sorted(found)]
+    problems = [FileProblem(repr(e.path)[1:-1], 0, 0, why) for e in entries if (why := _refusal(e))]
+    if problems:
+        raise FileInvalid(problems)
+    if len(entries) > MAX_FILES:
+        raise Invalid(f"{closure.path!r} and its modules have more than {MAX_FILES} files.")
+    return entries
+
+
+def check_sizes(entries: list[Entry], sizes: Mapping[str, int]) -> None:
+    """Raises: FileInvalid for files that are too large, Invalid when they are too large together."""
+    large = [e for e in entries if sizes[e.oid] > MAX_FILE]
+    if large:
+        raise FileInvalid([FileProblem(e.path, 0, 0, f"The file is larger than {MAX_FILE} bytes.") for e in large])
+    if sum(sizes[e.oid] for e in entries) > MAX_TOTAL:
+        raise Invalid(f"The stack's files are larger than {MAX_TOTAL} bytes together.")
+
+
+def pack(entries: list[Entry], blobs: Mapping[str, bytes]) -> bytes:
+    """Shape: gzip'd ustar/pax, repository-relative paths, sorted, no times, no owners."""
+    pointers = [e for e in entries if blobs[e.oid].startswith(_LFS)]
+    if pointers:
+        raise FileInvalid(
+            [FileProblem(e.path, 0, 0, "The file is kept in Git LFS, which is not supported.") for e in pointers]
+        )
+    out = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0, compresslevel=6) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for entry in entries:
+            info = tarfile.TarInfo(entry.path)
+            info.size = len(blobs[entry.oid])
+            info.mode = 0o755 if entry.executable else 0o644
+            tar.addfile(info, io.BytesIO(blobs[entry.oid]))
+    return out.getvalue()
+
+
+def _refusal(entry: Entry) -> str | None:
+    if entry.is_link:
+        return "A symbolic link or a submodule, which are not followed; make it a file."
+    if not entry.path.isprintable():
+        return "The name holds control characters or bytes that are not UTF-8."
+    return None

@@ -1,0 +1,164 @@
+"""A delivery's body, read tolerantly: what it says moved, and whether it is what its header claims.
+
+The event name stands in a header that no signature covers, so a body is believed only when its shape fits the
+claim. What a push says about files is never read: git is asked instead.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stackly.errors import Invalid
+
+Kind = Literal["push", "ping", "other", "ignored"]
+
+ZERO = "0" * 40
+_SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
+_EVENT = re.compile(r"[a-z][a-z_]{0,63}\Z")
+
+# What marks a body as of an event. Held by all of GitHub's published examples.
+_MARKS: dict[str, frozenset[str]] = {
+    "push": frozenset({"ref", "before", "after"}),
+    "ping": frozenset({"zen", "hook_id"}),
+    "create": frozenset({"ref", "ref_type", "master_branch"}),
+    "delete": frozenset({"ref", "ref_type", "pusher_type"}),
+    "pull_request": frozenset({"action", "number", "pull_request"}),
+    "check_run": frozenset({"action", "check_run"}),
+    "check_suite": frozenset({"action", "check_suite"}),
+    "repository": frozenset({"action", "repository"}),
+    "installation": frozenset({"action", "installation"}),
+    "installation_repositories": frozenset({"action", "installation", "repository_selection"}),
+}
+# Shapes no other event has: a body that carries one is of that event, whatever the header says.
+_TELLTALES: dict[str, frozenset[str]] = {
+    "push": frozenset({"ref", "before", "after"}),
+    "ping": frozenset({"zen", "hook_id"}),
+    "pull_request": frozenset({"number", "pull_request"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one delivery says. Absent facts are None; `reason` says why an ignored one is."""
+
+    event: str
+    kind: Kind
+    action: str | None = None
+    reason: str | None = None
+    repo_github_id: int | None = None
+    full_name: str | None = None
+    default_branch: str | None = None
+    ref: str | None = None
+    before: str | None = None
+    after: str | None = None
+    sender: str | None = None
+    sender_id: int | None = None
+    hook_id: int | None = None
+
+    @property
+    def deleted(self) -> bool:
+        return self.after is not None and set(self.after) == {"0"}
+
+    @property
+    def created(self) -> bool:
+        return self.before is not None and set(self.before) == {"0"}
+
+
+def read(event: str, body: bytes) -> Delivered:
+    """Read a body under the event its header claims.
+
+    Raises: Invalid when the body is no JSON object. A body of the wrong shape is `ignored`, with the reason.
+    """
+    data = _object(body)
+    if not _EVENT.match(event):
+        return Delivered("unknown", "ignored", reason="The event name in X-GitHub-Event is not one GitHub sends.")
+    wrong = _confusion(event, data)
+    if wrong:
+        return Delivered(event, "ignored", reason=wrong)
+    known = _facts(event, data)
+    if event == "push":
+        return _push(data, known)
+    return known
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except RecursionError:
+        raise Invalid("The body is nested too deeply to be a delivery.") from None
+    except (ValueError, MemoryError):
+        hint = " Set the hook's content type to application/json." if body.startswith(b"payload=") else ""
+        raise Invalid(f"The body is not JSON.{hint}") from None
+    if not isinstance(data, dict):
+        raise Invalid("The body is JSON, but not an object.")
+    return data
+
+
+def _confusion(event: str, data: dict[str, Any]) -> str | None:
+    keys = data.keys()
+    missing = _MARKS.get(event, frozenset()) - keys
+    if missing:
+        return f"Claims to be {event}, but lacks {', '.join(sorted(missing))}."
+    for other, marks in _TELLTALES.items():
+        if other != event and marks <= keys:
+            return f"Claims to be {event}, but has the shape of {other}."
+    return None
+
+
+def _facts(event: str, data: dict[str, Any]) -> Delivered:
+    repository, sender = _dict(data, "repository"), _dict(data, "sender")
+    return Delivered(
+        event=event,
+        kind="ping" if event == "ping" else "other",
+        action=_text(data, "action"),
+        repo_github_id=_number(repository, "id"),
+        full_name=_text(repository, "full_name"),
+        default_branch=_text(repository, "default_branch"),
+        sender=_text(sender, "login") or _text(_dict(data, "pusher"), "name"),
+        sender_id=_number(sender, "id"),
+        hook_id=_number(data, "hook_id"),
+    )
+
+
+def _push(data: dict[str, Any], known: Delivered) -> Delivered:
+    ref, before, after = (_text(data, key) for key in ("ref", "before", "after"))
+    reason = None
+    if known.repo_github_id is None:
+        reason = "The push names no repository id."
+    elif ref is None or not ref.startswith("refs/"):
+        reason = "The push names no full ref."
+    elif not (before and after and _SHA.match(before) and _SHA.match(after)):
+        reason = "The push's before and after are not commit ids."
+    if reason:
+        return Delivered("push", "ignored", reason=reason, repo_github_id=known.repo_github_id)
+    return Delivered(
+        event="push",
+        kind="push",
+        repo_github_id=known.repo_github_id,
+        full_name=known.full_name,
+        default_branch=known.default_branch,
+        ref=ref,
+        before=before,
+        after=after,
+        sender=known.sender,
+        sender_id=known.sender_id,
+    )
+
+
+def _dict(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(data: dict[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    # A NUL or a lone surrogate cannot be stored as text: it is no name of anything.
+    if not isinstance(value, str) or not value or "\x00" in value or not value.isprintable():
+        return None
+    return value
+
+
+def _number(data: dict[str, Any], key: str) -> int | None:
+    value = data.get(key)
+    return value if type(value) is int and 0 <= value < 2**63 else None

@@ -1,0 +1,254 @@
+"""git as a subprocess that trusts nothing: clean environment, closed protocols, limits on time, memory and output."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+import resource
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stackly.errors import Faulty, Invalid, Unavailable
+from stackly.log import redact_text
+
+_KNOWN_PROTOCOLS = frozenset({"https", "http", "file"})
+_STDERR_CAP = 64 * 1024
+_CHUNK = 256 * 1024
+_FLAGS: tuple[str, ...] = (
+    "core.hooksPath=/dev/null",
+    "core.symlinks=false",
+    "core.fsmonitor=false",
+    "core.bigFileThreshold=16m",  # a huge blob is streamed to disk, not held in memory
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "fetch.fsckObjects=true",
+    "fetch.recurseSubmodules=false",
+    "submodule.recurse=false",
+    "http.followRedirects=initial",
+    "transfer.credentialsInUrl=die",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=30",
+    "protocol.allow=never",
+)
+# git says these in English (LC_ALL=C) when it refuses what the other side sent or what we asked it to open.
+_HOSTILE = re.compile(
+    r"fsck error|error in object|error: object [0-9a-f]+: |not allowed|strange (hostname|pathname)"
+    r"|credentialsInUrl|uses plaintext credentials|(invalid|malformed) (object|tree|path|index-pack|pack)",
+)
+_NETWORK = re.compile(
+    r"unable to access|Could not (resolve|read from)|Failed to connect|Connection (refused|reset|timed out)"
+    r"|timed out|early EOF|RPC failed|unexpected disconnect|hung up|expected flush|returned error: (5\d\d|429)"
+    r"|repository '.*' not found|Authentication failed|could not read Username|does not appear to be a git",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    code: int
+    out: bytes
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs git. `protocols` says what a remote may be: https; http for a local hub; file for tests.
+
+    Units: seconds and bytes.
+    """
+
+    protocols: frozenset[str] = frozenset({"https"})
+    timeout: float = 120.0
+    output_cap: int = 64 * 1024 * 1024
+    memory_cap: int = 2 * 1024**3
+    disk_cap: int = 4 * 1024**3
+    program: str = "git"
+    path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
+
+    def __post_init__(self) -> None:
+        unknown = self.protocols - _KNOWN_PROTOCOLS
+        if unknown:
+            raise Invalid(f"git may not speak {', '.join(sorted(unknown))}; choose of https, http, file.")
+
+    def check_url(self, url: str) -> None:
+        """Raises: Invalid for anything but a plain URL of an allowed protocol, without credentials in it."""
+        try:
+            parts = urlsplit(url)
+            allowed = parts.scheme in self.protocols and parts.username is None and parts.password is None
+            _ = parts.port
+        except ValueError:
+            allowed = False
+        if not allowed or not url.isprintable() or " " in url:
+            wanted = ", ".join(sorted(self.protocols))
+            raise Invalid(f"The clone URL must be a plain {wanted} URL without credentials.")
+        if parts.scheme != "file" and not parts.hostname:
+            raise Invalid("The clone URL names no host.")
+
+    async def run(
+        self,
+        directory: Path,
+        *args: str,
+        stdin: bytes = b"",
+        ok: Sequence[int] = (0,),
+        url: str | None = None,
+        token: str | None = None,
+    ) -> Result:
+        """Run `git -C directory args`. `url` is the remote spoken to (checked), `token` goes there alone.
+
+        Raises: Unavailable (network), Invalid (hostile or refused), Faulty (git failed, or said too much).
+        """
+        out = bytearray()
+        async with self.open(directory, *args, stdin=stdin, url=url, token=token) as git:
+            async for chunk in git.chunks():
+                out += chunk
+                if len(out) > self.output_cap:
+                    raise Faulty(f"git {args[0]} printed more than {self.output_cap} bytes and was stopped.")
+            code, err = await git.end()
+        if code not in ok:
+            raise failure(args[0], code, err)
+        return Result(code, bytes(out), err)
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        directory: Path,
+        *args: str,
+        stdin: bytes = b"",
+        url: str | None = None,
+        token: str | None = None,
+    ) -> AsyncIterator["Running"]:
+        """Run git and read its output as it comes. Its whole process group is dead when this ends."""
+        if url is not None:
+            self.check_url(url)
+        process = await self._spawn(directory, args, self._environment(url, token))
+        running = Running(process, stdin)
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield running
+        except TimeoutError:
+            kind = Unavailable if url is not None else Faulty
+            raise kind(f"git {args[0]} did not end within {self.timeout:g} seconds.") from None
+        finally:
+            await asyncio.shield(running.kill())
+
+    async def _spawn(self, directory: Path, args: tuple[str, ...], env: dict[str, str]) -> asyncio.subprocess.Process:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self.program,
+                "-C",
+                str(directory),
+                *self._flags(),
+                *args,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=env,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise Faulty(f"git could not be started: {error}. Is it installed and on PATH?") from error
+        self._limit(process.pid)
+        return process
+
+    def _limit(self, pid: int) -> None:
+        seconds = int(self.timeout) + 1
+        with contextlib.suppress(OSError, ValueError):  # it may have ended already
+            resource.prlimit(pid, resource.RLIMIT_AS, (self.memory_cap, self.memory_cap))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self.disk_cap, self.disk_cap))
+            resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
+
+    def _flags(self) -> list[str]:
+        allowed = [f"protocol.{name}.allow=always" for name in sorted(self.protocols)]
+        return [part for flag in (*_FLAGS, *allowed) for part in ("-c", flag)]
+
+    def _environment(self, url: str | None, token: str | None) -> dict[str, str]:
+        env = {
+            "PATH": self.path,
+            "HOME": "/nonexistent",
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "/bin/false",
+            "GIT_ALLOW_PROTOCOL": ":".join(sorted(self.protocols)),
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+        if url is not None and token is not None:
+            env |= _token_environment(url, token)
+        return env
+
+
+class Running:
+    """One git on its way: read `chunks`, then `end`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stdin: bytes) -> None:
+        self._process = process
+        self._feeding = asyncio.create_task(self._feed(stdin))
+        self._erring = asyncio.create_task(self._drain())
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        while chunk := await stdout.read(_CHUNK):
+            yield chunk
+
+    async def end(self) -> tuple[int, str]:
+        """The exit code, and what it said on stderr with secrets masked."""
+        await self._feeding
+        err = await self._erring
+        return await self._process.wait(), redact_text(err.decode("utf-8", "replace"))
+
+    async def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # The leader may be gone while a child of its session lives on.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for task in (self._feeding, self._erring):
+            task.cancel()
+        await asyncio.gather(self._feeding, self._erring, return_exceptions=True)
+        await self._process.wait()
+
+    async def _feed(self, stdin: bytes) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            pipe.write(stdin)
+            await pipe.drain()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            pipe.close()
+            await pipe.wait_closed()
+
+    async def _drain(self) -> bytes:
+        stderr = self._process.stderr
+        assert stderr is not None
+        kept = bytearray()
+        while chunk := await stderr.read(_CHUNK):
+            kept += chunk[: _STDERR_CAP - len(kept)]
+        return bytes(kept)
+
+
+def failure(command: str, code: int, err: str) -> Faulty | Invalid | Unavailable:
+    """The error that git's own words mean."""
+    said = err.strip().splitlines()
+    last = "; ".join(line.strip() for line in said[-3:])[:500] or "it said nothing"
+    text = f"git {command} failed with exit code {code}: {last}"
+    if _HOSTILE.search(err):
+        return Invalid(text)
+    if _NETWORK.search(err):
+        return Unavailable(text)
+    return Faulty(text)
+
+
+def _token_environment(url: str, token: str) -> dict[str, str]:
+    """The token as a header for this one host, in the environment: never in argv, never on disk."""
+    parts = urlsplit(url)
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{parts.scheme}://{parts.netloc}/.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+    }

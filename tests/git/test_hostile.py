@@ -1,0 +1,172 @@
+"""Repositories made to hurt: each ends in a clear error or is left out, nothing is written outside, nothing hangs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stackly.errors import FileInvalid, Invalid
+from stackly.git.mirrors import Mirror
+
+if TYPE_CHECKING:
+    from tests.git.conftest import Repository
+
+GOOD = {"good/stackly.hcl": "", "good/main.tf": ""}
+FILE, DIRECTORY, LINK, MODULE = "100644", "40000", "120000", "160000"
+
+
+def outside(mirror: Mirror) -> set[Path]:
+    """Everything beside the mirror and the repository it was made from."""
+    root = mirror.path.parent.parent
+    return {
+        p for p in root.rglob("*") if mirror.path not in (p, *p.parents) and root / "upstream" not in (p, *p.parents)
+    }
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b".git", b"GIT~1", b"a/b", b".GIT"])
+async def test_names_that_leave_are_refused_on_arrival(repo: "Repository", mirror: Mirror, name: bytes) -> None:
+    inner = repo.tree((FILE, b"x", repo.blob()))
+    repo.commit_tree(repo.tree((DIRECTORY, name, inner)))
+    with pytest.raises(Invalid):
+        await mirror.fetch()
+    assert await mirror.refs() == {}
+    assert outside(mirror) == {mirror.path.parent}
+
+
+async def test_names_that_leave_are_refused_again_if_they_got_in(repo: "Repository", mirror: Mirror) -> None:
+    inner = repo.tree((FILE, b"x", repo.blob()))
+    head = repo.commit_tree(repo.tree((DIRECTORY, b"..", inner)))
+    repo.git("clone", "-q", "--mirror", ".", str(mirror.path))
+    with pytest.raises(Invalid, match="leave"):
+        await mirror.trees(head)
+
+
+async def test_strange_names_hurt_nobody_else(repo: "Repository", mirror: Mirror) -> None:
+    repo.write(GOOD)
+    for name in ("new\nline", "--output=x", "-c", "sp ace", "quo\"te'", "tab\t", "$(id)"):
+        repo.write({f"{name}/stackly.hcl": "", f"{name}/main.tf": "", f"{name}/{name}": "x"})
+    (repo.path / "latin\udce9").mkdir()
+    for file in ("stackly.hcl", "main.tf"):
+        (repo.path / "latin\udce9" / file).write_text("")
+    head = repo.commit()
+    await mirror.fetch()
+    tree = await mirror.trees(head)
+    assert set(tree.stack_directories) == {"good", "--output=x", "-c", "sp ace", "quo\"te'", "$(id)"}
+    assert set(tree.refused) == {"new\nline", "tab\t", "latin\udce9"}
+    assert set(await mirror.closures(tree)) == set(tree.stack_directories)
+    for path in tree.stack_directories:
+        assert await mirror.bundle(head, path)
+    with pytest.raises(Invalid):
+        await mirror.bundle(head, "new\nline")
+
+
+async def test_symbolic_links_are_never_followed(repo: "Repository", mirror: Mirror) -> None:
+    repo.write(GOOD | {"linked/main.tf": "", "inside/stackly.hcl": "", "inside/main.tf": "", "module/stackly.hcl": ""})
+    repo.write({"module/main.tf": 'module "m" {\n  source = "../jump"\n}\n', "jump2/x": ""})
+    (repo.path / "linked/stackly.hcl").symlink_to("/etc/passwd")
+    (repo.path / "inside/secret").symlink_to("../../../../etc/passwd")
+    (repo.path / "jump").symlink_to("good")
+    (repo.path / "whole").symlink_to("good")
+    head = repo.commit()
+    await mirror.fetch()
+    tree = await mirror.trees(head)
+    assert set(tree.stack_directories) == {"good", "inside", "module"}
+    assert "symbolic link" in tree.refused["linked"]
+    for path in ("inside", "module"):
+        with pytest.raises(FileInvalid, match="symbolic link"):
+            await mirror.bundle(head, path)
+    assert await mirror.bundle(head, "good")
+
+
+async def test_a_way_through_a_link_and_back_is_seen(repo: "Repository", mirror: Mirror) -> None:
+    repo.write(GOOD | {"s/stackly.hcl": "", "s/main.tf": 'module "m" { source = "../jump/../good" }\n'})
+    (repo.path / "jump").symlink_to("/etc")
+    head = repo.commit()
+    await mirror.fetch()
+    with pytest.raises(FileInvalid, match="symbolic link"):
+        await mirror.bundle(head, "s")
+
+
+async def test_submodules_are_not_followed(repo: "Repository", mirror: Mirror) -> None:
+    commit = repo.commit(GOOD)
+    blob = repo.blob(b"")
+    inner = repo.tree((FILE, b"main.tf", blob), (FILE, b"stackly.hcl", blob), (MODULE, b"sub", commit))
+    modules = repo.blob(b'[submodule "sub"]\n\tpath = s/sub\n\turl = file:///etc\n')
+    head = repo.commit_tree(repo.tree((FILE, b".gitmodules", modules), (DIRECTORY, b"s", inner)))
+    await mirror.fetch()
+    with pytest.raises(FileInvalid, match="submodule"):
+        await mirror.bundle(head, "s")
+    assert not (mirror.path / "modules").exists()
+
+
+async def test_a_submodule_url_that_is_an_option_is_refused(repo: "Repository", mirror: Mirror) -> None:
+    modules = repo.blob(b'[submodule "sub"]\n\tpath = sub\n\turl = --upload-pack=id\n')
+    repo.commit_tree(repo.tree((FILE, b".gitmodules", modules)))
+    with pytest.raises(Invalid):
+        await mirror.fetch()
+
+
+async def test_a_tree_of_ten_billion_files_is_stopped(repo: "Repository", mirror: Mirror) -> None:
+    tree = repo.tree(*[(FILE, b"f%d" % i, repo.blob()) for i in range(10)])
+    for _ in range(9):
+        tree = repo.tree(*[(DIRECTORY, b"d%d" % i, tree) for i in range(10)])
+    head = repo.commit_tree(tree)
+    await mirror.fetch()
+    with pytest.raises(Invalid, match="more than 200000"):
+        await mirror.trees(head)
+
+
+async def test_a_deep_tree_is_stopped(repo: "Repository", mirror: Mirror) -> None:
+    tree = repo.tree((FILE, b"f", repo.blob()))
+    for _ in range(40):
+        tree = repo.tree((DIRECTORY, b"d", tree))
+    head = repo.commit_tree(tree)
+    await mirror.fetch()
+    with pytest.raises(Invalid, match="deeper"):
+        await mirror.trees(head)
+
+
+async def test_a_huge_file_arrives_and_is_not_read(repo: "Repository", mirror: Mirror) -> None:
+    huge = repo.blob(bytes(30 * 1024 * 1024))
+    empty = repo.blob(b"")
+    stack = repo.tree((FILE, b"main.tf", empty), (FILE, b"stackly.hcl", huge))
+    data = repo.tree((FILE, b"data", huge), (FILE, b"main.tf", empty), (FILE, b"stackly.hcl", empty))
+    good = repo.tree((FILE, b"main.tf", empty), (FILE, b"stackly.hcl", empty))
+    head = repo.commit_tree(repo.tree((DIRECTORY, b"data", data), (DIRECTORY, b"good", good), (DIRECTORY, b"s", stack)))
+    await mirror.fetch()
+    tree = await mirror.trees(head)
+    found = await mirror.closures(tree)
+    assert [p.file for p in found["s"].problems] == ["s/stackly.hcl"]
+    assert not found["good"].problems
+    with pytest.raises(Invalid):
+        await mirror.blobs([huge])
+    for path in ("s", "data"):
+        with pytest.raises(FileInvalid, match="large"):
+            await mirror.bundle(head, path)
+
+
+async def test_many_files_are_too_many(repo: "Repository", mirror: Mirror) -> None:
+    repo.write(GOOD | {f"good/data/{i}": "" for i in range(2001)})
+    head = repo.commit()
+    await mirror.fetch()
+    with pytest.raises(Invalid, match="more than 2000"):
+        await mirror.bundle(head, "good")
+
+
+async def test_a_pointer_into_large_file_storage_is_named(repo: "Repository", mirror: Mirror) -> None:
+    head = repo.commit(GOOD | {"good/data": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"})
+    await mirror.fetch()
+    with pytest.raises(FileInvalid, match="LFS"):
+        await mirror.bundle(head, "good")
+
+
+async def test_hooks_and_configuration_of_the_other_side_stay_there(
+    repo: "Repository", mirror: Mirror, tmp_path: Path
+) -> None:
+    repo.commit(GOOD)
+    hook = repo.path / ".git/hooks/post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    await mirror.fetch()
+    assert not (tmp_path / "ran").exists()
+    assert not list(mirror.path.glob("hooks/*"))
