@@ -1,0 +1,117 @@
+"""What stackly.hcl may say: the one definition behind the reader, the JSON Schema and the documentation."""
+
+import re
+from typing import Any
+
+from stackly.hcl_shape import Field, Shape, between, lasting, matching, one_of
+from stackly.hcl_shape import json_schema as schema_of
+from stackly.policy.windows import zone
+from stackly.stacks.config_cron import cron
+
+TARGETS = ("local", "docker", "yandex", "module")
+EXECUTIONS = ("stack", "modules")
+INFRASTRUCTURES = ("ephemeral", "standing")
+NAME = r"[a-z][a-z0-9_-]{0,62}"
+
+DEFAULT_DURATION_S = 4 * 3600
+DEFAULT_MACHINE_HOURS = 50.0
+
+
+def json_schema() -> dict[str, Any]:
+    """Shape: JSON Schema 2020-12 of the file in HCL's JSON form, `{"stack": {"name": {...}}}`."""
+    return schema_of(STACK, "stackly.hcl")
+
+
+def _zone(text: str) -> str:
+    zone(text)
+    return text
+
+
+def _path(text: str) -> str:
+    """A file inside the stack's directory."""
+    parts = text.split("/")
+    if not re.fullmatch(r"[^\s\\\x00-\x1f]+", text) or text.startswith("/") or any(p in ("", ".", "..") for p in parts):
+        raise ValueError(f"`{text}` is no path inside the stack's directory")
+    return text
+
+
+def _glob(text: str) -> str:
+    """A pattern over branches or repository paths; it never leaves the repository."""
+    if not text or len(text) > 200 or any(c.isspace() or c in "\\\0" for c in text):
+        raise ValueError(f"`{text}` is no pattern; write for example release/* or src/**")
+    if text.startswith("/") or ".." in text.split("/"):
+        raise ValueError(f"`{text}` must be relative to the repository, without ..")
+    return text
+
+
+_POLICY = matching(NAME, "a policy's name")
+_HOOK = matching(NAME, "a hook's name")
+_HOURS = between(0.1, 100_000)
+
+
+def _choice(name: str, about: str, choices: tuple[str, ...], default: str) -> Field:
+    return Field(name, "string", about, default, check=one_of(*choices), schema=(("enum", list(choices)),))
+
+
+def _texts(name: str, about: str, check: Any) -> Field:
+    return Field(name, "list", about, (), check=check)
+
+
+_VARIABLES = Shape("variables", "Terraform variables of the module; literals only.", free=True)
+_HOOKS = Shape(
+    "hooks",
+    "Hooks by name, in order. A failing pre hook ends the run, a failing post hook is recorded.",
+    fields=tuple(
+        _texts(f"{when}_{what}", f"Run {when}-{what}.", _HOOK)
+        for what in ("plan", "apply", "benchmark", "destroy")
+        for when in ("pre", "post")
+    ),
+)
+_TRIGGER = Shape(
+    "trigger",
+    "Which changes start a run.",
+    fields=(
+        _texts("branches", "Branch patterns; all branches if left out.", _glob),
+        Field("pull_requests", "bool", "Whether pull requests start runs.", default=True),
+        _texts("paths", "Repository patterns added to the stack's own directory and local modules.", _glob),
+    ),
+)
+_SCHEDULE = Shape(
+    "schedule",
+    "Runs by the clock; at least 15 minutes apart.",
+    fields=(
+        Field("benchmark", "string", "Cron line of a benchmark.", check=cron),
+        Field("drift", "string", "Cron line of a drift check.", check=cron),
+        Field("timezone", "string", "IANA zone as Area/City.", "UTC", check=_zone),
+    ),
+)
+_BUDGET = Shape(
+    "budget",
+    "A plan over the budget is refused; a machine past it switches itself off.",
+    fields=(
+        Field("max_duration", "string", "Longest run, for example 3h.", DEFAULT_DURATION_S, check=lasting("1m", "48h")),
+        Field("max_machine_hours", "number", "Machines times hours.", DEFAULT_MACHINE_HOURS, check=_HOURS),
+    ),
+)
+_STATE = Shape(
+    "state",
+    "One more long-lived state of this code, with its own variables.",
+    blocks=(_VARIABLES,),
+    label=NAME,
+    many=True,
+)
+STACK = Shape(
+    "stack",
+    "A stack: a Terraform module, its policies and its benchmark.",
+    fields=(
+        Field("version", "string", "Version of the stack, free text.", check=matching(r"\S{1,64}", "a version")),
+        _texts("policies", "Policies that judge every run of this stack.", _POLICY),
+        Field("suite", "string", "Suite file; suite.yaml if there is one.", check=_path),
+        _choice("target", "Where machines come from.", TARGETS, "local"),
+        _choice("execution", "One Terraform run, or one a module.", EXECUTIONS, "stack"),
+        _choice("infrastructure", "Per test, or deployed once.", INFRASTRUCTURES, "ephemeral"),
+    ),
+    blocks=(_VARIABLES, _HOOKS, _TRIGGER, _SCHEDULE, _BUDGET, _STATE),
+    label=NAME,
+    required=True,
+)
