@@ -1,0 +1,199 @@
+"""What a site agent does, one method per step: Terraform, machines, inventory."""
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import workdir
+from agent.context import StepContext
+from agent.targets.registry import Targets
+from agent.targets.target import TargetSite
+from agent.terraform import outputs, state
+from agent.terraform.process import TerraformSettings
+from agent.terraform.session import Session, open_session, sha256
+from agent.terraform.variables import cloud_config, enrolment_entry
+from stackly import clock, log
+from stackly.engine.contracts.site import (
+    ApplyInput,
+    ApplyOutcome,
+    BootInput,
+    BootOutcome,
+    DestroyOutcome,
+    InventoryInput,
+    InventoryOutcome,
+    ModuleInput,
+    PlanOutcome,
+    ProbeInput,
+    ProbeOutcome,
+    RemoveInput,
+    RemoveOutcome,
+)
+from stackly.engine.contracts.steps import STEP_GRACE
+
+_log = log.get("agent.site")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """Shape: `edge_command` gets `--enrolment FILE --home DIR`. Units: `grace_s` seconds from SIGTERM to SIGKILL."""
+
+    terraform: str = "terraform"
+    plugin_mirror: Path | None = None
+    docker_socket: str = "/var/run/docker.sock"
+    edge_command: tuple[str, ...] = (sys.executable, "-m", "agent.main", "edge")
+    edge_home: str = "/var/lib/stackly"  # of an edge agent that cloud-init starts
+    grace_s: float = STEP_GRACE.total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A state file that an earlier life of this agent left behind."""
+
+    run: str
+    test: str
+    epoch: int
+    state: bytes
+
+
+class SiteWork:
+    """One per site agent. Steps of one (run, test) never overlap: the step rows see to that."""
+
+    def __init__(self, home: Path, agent_id: str, settings: SiteSettings | None = None) -> None:
+        self._home = home.absolute()
+        self._settings = settings or SiteSettings()
+        s = self._settings
+        self._terraform = TerraformSettings(s.terraform, s.plugin_mirror, s.grace_s)
+        self._targets = Targets(TargetSite(self._home, agent_id, s.edge_command, s.docker_socket))
+
+    async def probe(self, given: ProbeInput, context: StepContext) -> ProbeOutcome:  # noqa: ARG002 - steps are alike
+        return await self._targets.get(given.target).probe(given.network_cidr)
+
+    async def plan(self, given: ModuleInput, context: StepContext) -> PlanOutcome:
+        """The plan stays in the run directory until an apply takes it, or the run is over."""
+        session = self._open(given, context)
+        try:
+            await session.prepare(await self._user_data(given, context))
+            found = await session.plan()
+        except BaseException:
+            await session.close()
+            raise
+        finally:
+            session.work.variables.unlink(missing_ok=True)
+        return PlanOutcome(
+            create=found.create,
+            update=found.update,
+            delete=found.delete,
+            changed=found.changed,
+            plan_sha256=sha256(session.work.plan),
+            lock_sha256=sha256(session.module / ".terraform.lock.hcl"),
+            serial=session.base.serial if session.base else 0,
+            lineage=session.base.lineage if session.base else "",
+            summary=found.summary,
+            terraform_version=session.version,
+        )
+
+    async def apply(self, given: ApplyInput, context: StepContext) -> ApplyOutcome:
+        """Apply the plan that was approved, or plan and apply in one step. The state is stored before it returns."""
+        started = clock.monotonic()
+        session = self._open(given.module, context)
+        if given.plan_sha256:
+            await session.reopen(given.plan_sha256)
+        else:
+            await session.prepare(await self._user_data(given.module, context))
+            await session.plan()
+        reader = await session.change("apply", "-json", "-input=false", str(session.work.plan))
+        outcome = self._applied(session, reader.changes, started)
+        await session.close()
+        return outcome
+
+    def _applied(self, session: Session, changes: dict[str, int], started: float) -> ApplyOutcome:
+        """Raises: Invalid when the module's outputs miss the contract; what was made is in the state then."""
+        given = session.given
+        after = state.read(session.work.state)
+        found = after.outputs if after else {}
+        makes = self._targets.get(given.target).makes_machines
+        shown, dropped = outputs.public(found)
+        if dropped:
+            session.context.log(f"Outputs too large to keep: {', '.join(dropped)}", "warning")
+        return ApplyOutcome(
+            machines=outputs.machines(found, given.machines, fixed_addresses=makes),
+            outputs=shown,
+            created=changes.get("add", 0),
+            updated=changes.get("change", 0),
+            deleted=changes.get("remove", 0),
+            serial=after.serial if after else 0,
+            seconds=clock.monotonic() - started,
+            lock_sha256=sha256(session.module / ".terraform.lock.hcl"),
+            terraform_version=session.version,
+        )
+
+    async def destroy(self, given: ModuleInput, context: StepContext) -> DestroyOutcome:
+        """Destroy what the newest valid state holds; without one there is nothing of Terraform's."""
+        started = clock.monotonic()
+        session = self._open(given, context)
+        await session.prepare({})
+        if session.base is None:
+            await session.close()
+            return DestroyOutcome(0, clock.monotonic() - started)
+        reader = await session.change(
+            "destroy", "-json", "-input=false", "-auto-approve", f"-var-file={session.work.variables}"
+        )
+        await session.close()
+        return DestroyOutcome(reader.changes.get("remove", 0), clock.monotonic() - started)
+
+    async def boot(self, given: BootInput, context: StepContext) -> BootOutcome:
+        started = clock.monotonic()
+        agents = await self._targets.get(given.target).boot(given, context)
+        return BootOutcome(agents, clock.monotonic() - started)
+
+    async def remove(self, given: RemoveInput, context: StepContext) -> RemoveOutcome:
+        started = clock.monotonic()
+        removed = await self._targets.get(given.target).remove(given.owner_run, given.owner_test)
+        context.log(f"Removed: {', '.join(removed) or 'nothing was there'}")
+        return RemoveOutcome(removed, clock.monotonic() - started)
+
+    async def inventory(self, given: InventoryInput, context: StepContext) -> InventoryOutcome:  # noqa: ARG002 - steps are alike
+        items = await self._targets.get(given.target).inventory(given.owner_run, given.owner_test)
+        return InventoryOutcome(given.target, items)
+
+    async def unfinished(self) -> list[Unfinished]:
+        """At start, before anything is reaped: states that may be here only. Their Terraform ends first."""
+        found = []
+        for each in workdir.run_directories(self._home):
+            await state.settle(each, self._settings.grace_s)
+            versions = [v for path in state.candidates(each) if (v := state.read(path))]
+            if best := state.newest(None, versions):
+                found.append(Unfinished(each.owner.run, each.owner.test, int(each.owner.last), best.content))
+        return found
+
+    async def reap(self, current: Collection[tuple[str, str]], targets: Collection[str] = ("local",)) -> list[str]:
+        """End what belongs to no (run, test) of `current`. Call it when `unfinished` was sent."""
+        gone = []
+        for each in workdir.run_directories(self._home):
+            if (each.owner.run, each.owner.test) not in current:
+                await workdir.delete(each.root)
+                gone.append(str(each.owner))
+        for name in targets:
+            target = self._targets.get(name)
+            owners = {(i.run, i.test) for i in await target.inventory("", "")}
+            for run, test in sorted(owners - set(current)):
+                gone += await target.remove(run, test)
+        if gone:
+            _log.info("leftovers.reaped", things=gone)
+        return gone
+
+    def _open(self, given: ModuleInput, context: StepContext) -> Session:
+        self._targets.get(given.target)
+        return open_session(self._home, self._terraform, given, context)
+
+    async def _user_data(self, given: ModuleInput, context: StepContext) -> dict[str, str]:
+        """Where the module makes the machines it starts their edge agents too; elsewhere boot does."""
+        if self._targets.get(given.target).makes_machines:
+            return {}
+        found = {}
+        for machine in given.machines:
+            enrolment = await context.issue_enrolment(machine.name)
+            entry = enrolment_entry(context.key, machine.name, machine.internal_ip, enrolment, self._settings.edge_home)
+            found[machine.name] = cloud_config(entry)
+        return found

@@ -1,0 +1,121 @@
+"""A machine's directory on this host: its enrolment, its edge agent, every process that lives in it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import workdir
+from agent.context import StepContext
+from agent.targets.target import TargetSite
+from agent.terraform.variables import enrolment_entry
+from stackly import log
+from stackly.engine.contracts.site import InventoryItem, MachineSpec
+from stackly.engine.contracts.steps import StepKey
+from stackly.errors import Faulty
+
+_log = log.get("agent.targets")
+_STARTED_S = 0.3  # an edge agent that ends within this never started
+
+# An edge agent sees of our environment what it needs to run at all.
+_PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "STACKLY_STROPPY")
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """All machine directories of one target: `<home>/<folder>/<run>.<test>.<machine>`."""
+
+    site: TargetSite
+    folder: str
+
+    @property
+    def root(self) -> Path:
+        return self.site.home.absolute() / self.folder
+
+    def directory(self, key: StepKey, machine: str) -> Path:
+        return self.root / str(workdir.owned(key.run, key.test, machine))
+
+    def booted(self, key: StepKey, machine: str) -> str:
+        """The id of the edge agent that lives there, '' when none does."""
+        directory = self.directory(key, machine)
+        enrolment = str(directory / "enrolment.json")
+        if not any(enrolment in workdir.arguments(pid) for pid in workdir.occupants(directory)):
+            return ""
+        return str(json.loads((directory / "machine.json").read_bytes())["agent_id"])
+
+    async def boot(self, machine: MachineSpec, context: StepContext, **more: str) -> str:
+        """Start the machine's edge agent, or keep the one that runs. `more` goes into the enrolment entry."""
+        if agent_id := self.booted(context.key, machine.name):
+            context.log(f"{machine.name}: its agent {agent_id} already runs")
+            return agent_id
+        directory = self.directory(context.key, machine.name)
+        await workdir.delete(directory)
+        enrolment = await context.issue_enrolment(machine.name)
+        # 0711: a database runs as a user of its own below it; every file with a secret is 0600.
+        workdir.private(self.root, 0o711)
+        workdir.private(directory, 0o711)
+        entry = enrolment_entry(context.key, machine.name, machine.internal_ip, enrolment, str(directory), **more)
+        shown = {k: v for k, v in entry.items() if k not in {"token", "ca_pem"}}
+        workdir.write_private(directory / "machine.json", json.dumps(shown).encode())
+        workdir.write_private(directory / "enrolment.json", json.dumps(entry).encode())
+        await self._start(directory)
+        context.log(f"{machine.name}: agent {enrolment.agent_id} started at {machine.internal_ip}")
+        return enrolment.agent_id
+
+    async def _start(self, directory: Path) -> None:
+        process = self._spawn(directory)
+        await asyncio.sleep(_STARTED_S)
+        if process.returncode is not None:
+            said = (directory / "agent.log").read_text(errors="replace")[-2000:]
+            tail = log.redact_text(said).strip() or "it said nothing"
+            raise Faulty(f"The edge agent ended at once (exit {process.returncode}): {tail}")
+
+    def _spawn(self, directory: Path) -> "subprocess.Popen[bytes]":
+        """It outlives us on purpose: a session of its own, no parent-death signal, output to its own file."""
+        command = [*self.site.edge_command, "--enrolment", str(directory / "enrolment.json"), "--home", str(directory)]
+        output = os.open(directory / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={n: os.environ[n] for n in _PASSED if n in os.environ} | {"HOME": str(directory)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+        # asyncio would kill it when our loop closes; a waiting thread only takes its exit code.
+        threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
+        return process
+
+    def found(self, run: str, test: str) -> list[tuple[workdir.Owned, Path]]:
+        """Directories on disk, and deleted ones that somebody still lives in."""
+        names = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
+        at = os.path.realpath(self.root) + "/"
+        names |= {cwd[len(at) :].split("/")[0] for _, cwd in workdir.working_directories() if cwd.startswith(at)}
+        mine = [(owned, self.root / name) for name in sorted(names) if (owned := workdir.parse_owned(name))]
+        return [(o, path) for o, path in mine if not run or (o.run, o.test) == (run, test)]
+
+    async def remove(self, run: str, test: str) -> list[str]:
+        removed = []
+        for owned, directory in self.found(run, test):
+            ended = await workdir.end_occupants(directory)
+            if await workdir.delete(directory) or ended:
+                removed.append(str(owned))
+                _log.info("machine.removed", machine=str(owned), processes=len(ended))
+        return removed
+
+    def inventory(self, run: str, test: str) -> list[InventoryItem]:
+        items = []
+        for owned, directory in self.found(run, test):
+            if directory.exists():
+                items.append(InventoryItem("directory", str(directory), owned.run, owned.test, owned.last))
+            for pid in workdir.occupants(directory):
+                what = " ".join(workdir.arguments(pid))[:120]
+                items.append(InventoryItem("process", str(pid), owned.run, owned.test, f"{owned.last}: {what}"))
+        return items

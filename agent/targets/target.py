@@ -1,0 +1,42 @@
+"""What a target is. Adding one is one module in this folder with a function `create(site) -> Target`."""
+
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from agent.context import StepContext
+from stackly.engine.contracts.site import BootInput, InventoryItem, ProbeOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSite:
+    """What every target may need of the agent. Shape: `edge_command` gets `--enrolment FILE --home DIR` appended."""
+
+    home: Path
+    agent_id: str
+    edge_command: tuple[str, ...] = (sys.executable, "-m", "agent.main", "edge")
+    docker_socket: str = "/var/run/docker.sock"
+
+
+class Target(ABC):
+    """Shape: `makes_machines` is True where `boot` makes what the module only declared."""
+
+    name: ClassVar[str]
+    makes_machines: ClassVar[bool]
+
+    @abstractmethod
+    async def probe(self, cidr: str) -> ProbeOutcome: ...
+
+    @abstractmethod
+    async def boot(self, given: BootInput, context: StepContext) -> dict[str, str]:
+        """Machine name -> its edge agent's id. What already runs is kept."""
+
+    @abstractmethod
+    async def remove(self, run: str, test: str) -> list[str]:
+        """What was there and is gone. Needs neither state nor a living edge agent; twice is as good as once."""
+
+    @abstractmethod
+    async def inventory(self, run: str, test: str) -> list[InventoryItem]:
+        """What is there of (run, test), or of everybody when `run` is ''."""

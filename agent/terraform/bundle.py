@@ -1,0 +1,91 @@
+"""From a bundle to a directory Terraform can run in."""
+
+import asyncio
+import fcntl
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from agent.terraform.process import TerraformSettings
+from agent.workdir import RunDirectory, private, write_private
+from stackly.errors import Invalid
+
+# JSON overrides of one block replace `backend` and `cloud` alike, whatever the module says.
+OVERRIDE = "stackly_override.tf.json"
+
+
+def unpack(bundle: bytes, work: RunDirectory, path: str) -> Path:
+    """The module's directory inside a fresh copy of the code. Raises: Invalid."""
+    if work.tree.exists():
+        shutil.rmtree(work.tree)
+    private(work.tree)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
+            archive.extractall(work.tree, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise Invalid(f"The code bundle cannot be unpacked: {error}") from error
+    return module_directory(work, path)
+
+
+def module_directory(work: RunDirectory, path: str) -> Path:
+    """Raises: Invalid when `path` leaves the bundle or holds no module."""
+    module = (work.tree / path).resolve()
+    if not module.is_relative_to(work.tree.resolve()):
+        raise Invalid(f"{path!r} leaves the repository.")
+    if not module.is_dir() or not any(n.suffix == ".tf" or n.name.endswith(".tf.json") for n in module.iterdir()):
+        raise Invalid(f"{path or '.'} holds no Terraform module in this commit.")
+    return module
+
+
+def write_backend(module: Path, work: RunDirectory) -> None:
+    """Whatever backend or cloud block the module has, state is our file."""
+    config = {"terraform": {"backend": {"local": {"path": str(work.state)}}}}
+    write_private(module / OVERRIDE, json.dumps(config).encode())
+
+
+def check_backend(module: Path, work: RunDirectory) -> None:
+    """A module's own override file may sort after ours. Raises: Invalid."""
+    record = module / ".terraform" / "terraform.tfstate"
+    backend = json.loads(record.read_bytes()).get("backend", {}) if record.exists() else {}
+    if backend.get("type") != "local" or backend.get("config", {}).get("path") != str(work.state):
+        raise Invalid("The module's own *_override.tf sets a backend; Stackly keeps the state: remove it.")
+
+
+def write_cli_config(home: Path, work: RunDirectory, settings: TerraformSettings) -> None:
+    lines = ["disable_checkpoint = true"]
+    if settings.plugin_mirror:
+        mirror = json.dumps(str(settings.plugin_mirror.absolute()))
+        lines += ["provider_installation {", "  filesystem_mirror {", f"    path = {mirror}", "  }", "}"]
+    else:
+        lines.append(f"plugin_cache_dir = {json.dumps(str(private(home.absolute() / 'plugins')))}")
+    write_private(work.cli_config, ("\n".join(lines) + "\n").encode())
+
+
+def _open_lock(home: Path) -> int:
+    folder = private(home.absolute() / "runs")
+    return os.open(folder / ".init.lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+
+@asynccontextmanager
+async def init_lock(home: Path) -> AsyncIterator[None]:
+    """One `init` at a time per home: Terraform's plugin cache is not safe for two."""
+    file = _open_lock(home)
+    try:
+        while not _locked(file):  # noqa: ASYNC110 - the other holder may be another process
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        os.close(file)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

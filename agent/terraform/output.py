@@ -1,0 +1,170 @@
+"""What Terraform says with -json: progress for people, diagnostics for errors."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stackly.errors import Conflict, Faulty, StacklyError
+from stackly.log import MASK, redact_text
+
+Log = Callable[[str, str], None]  # text, level
+
+_TOLD = frozenset(
+    {
+        "apply_start",
+        "apply_progress",
+        "apply_complete",
+        "apply_errored",
+        "planned_change",
+        "resource_drift",
+        "change_summary",
+        "provision_start",
+        "provision_progress",
+        "provision_errored",
+    }
+)
+
+_UNDECLARED = "Value for undeclared variable"  # `environment` may be; our own check speaks of the others
+_STALE = "Saved plan is stale"
+_SECRET_MIN = 6  # shorter texts mask half of every line and protect nothing
+
+
+@dataclass(slots=True)
+class Masker:
+    """Replaces every known secret, then what looks like one."""
+
+    secrets: set[str] = field(default_factory=set)
+
+    def learn(self, value: Any) -> None:
+        """Take every text inside a JSON value as a secret."""
+        if isinstance(value, str):
+            self.secrets.update(part for part in (value, *value.splitlines()) if len(part) >= _SECRET_MIN)
+        elif isinstance(value, dict):
+            for each in value.values():
+                self.learn(each)
+        elif isinstance(value, list):
+            for each in value:
+                self.learn(each)
+
+    def __call__(self, text: str) -> str:
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return redact_text(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Shape: `file` relative to the module, `line` from 1; '' and 0 when Terraform names no place."""
+
+    summary: str
+    detail: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file else ""
+        detail = " ".join(self.detail.split())
+        return f"{place}{self.summary}" + (f": {detail}" if detail else "")
+
+
+def _diagnostic(raw: dict[str, Any]) -> Diagnostic:
+    area = raw.get("range") or {}
+    start = area.get("start") or {}
+    return Diagnostic(
+        raw.get("summary", ""),
+        raw.get("detail", ""),
+        area.get("filename", ""),
+        int(start.get("line", 0)),
+        int(start.get("column", 0)),
+    )
+
+
+@dataclass(slots=True)
+class Reader:
+    """Takes the events of one command; keeps what the outcome needs, tells the log the rest."""
+
+    log: Log
+    mask: Masker
+    version: str = ""
+    changes: dict[str, int] = field(default_factory=dict)
+    errors: list[Diagnostic] = field(default_factory=list)
+
+    def line(self, raw: str) -> None:
+        try:
+            event = json.loads(raw)
+        except ValueError:
+            return  # a torn last line of a killed process
+        if isinstance(event, dict):
+            self.event(event)
+
+    def event(self, event: dict[str, Any]) -> None:
+        kind = event.get("type", "")
+        if kind == "version":
+            self.version = event.get("terraform", "")
+        elif kind == "diagnostic":
+            self._diagnose(event.get("diagnostic") or {})
+        elif kind in _TOLD:
+            if kind == "change_summary":
+                self.changes = {k: v for k, v in event["changes"].items() if isinstance(v, int)}
+            self.log(self.mask(event.get("@message", "")), "error" if kind.endswith("_errored") else "info")
+
+    def _diagnose(self, raw: dict[str, Any]) -> None:
+        found = _diagnostic(raw)
+        error = raw.get("severity") == "error"
+        if error:
+            self.errors.append(found)
+        if error or found.summary != _UNDECLARED:
+            self.log(self.mask(str(found)), "error" if error else "warning")
+
+    def failure(self, verb: str, code: int, stderr: str) -> StacklyError:
+        """What a non-zero exit means, with the first three errors Terraform gave."""
+        if any(_STALE in d.summary for d in self.errors):
+            return Conflict("The plan is gone: the state moved since it was made. Plan again.")
+        said = [self.mask(str(d)) for d in self.errors[:3]] or [self.mask(stderr.strip()[-2000:])]
+        sentence = "; ".join(s for s in said if s) or "it said nothing"
+        return Faulty(
+            f"terraform {verb} failed (exit {code}): {sentence}",
+            errors=[
+                {"file": d.file, "line": d.line, "column": d.column, "message": self.mask(f"{d.summary}: {d.detail}")}
+                for d in self.errors[:3]
+            ],
+        )
+
+
+class _Follower:
+    """Remembers how far a growing file was read, and the part of a line at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._rest = b""
+
+    def lines(self, *, last: bool) -> list[str]:
+        data = b""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                data = file.read()
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if last and self._rest:
+            lines.append(self._rest)
+        return [line.decode(errors="replace") for line in lines]
+
+
+async def tail(path: Path, take: Callable[[str], None], ended: asyncio.Event, *, every_s: float = 0.1) -> None:
+    """Give every whole line of a growing file, until `ended` is set and the rest is read."""
+    follower = _Follower(path)
+    while True:
+        last = ended.is_set()
+        for line in follower.lines(last=last):
+            take(line)
+        if last:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), every_s)

@@ -1,0 +1,140 @@
+"""One step's Terraform: a run directory, the state in place, and the commands of that step."""
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent import workdir
+from agent.context import StepContext
+from agent.terraform import bundle, state
+from agent.terraform import plan as plans
+from agent.terraform.output import Masker, Reader, tail
+from agent.terraform.process import Command, TerraformSettings, locate, supervise
+from agent.terraform.variables import check_declared, render
+from stackly import clock
+from stackly.engine.contracts.site import ModuleInput
+from stackly.errors import Conflict
+
+
+def sha256(path: Path) -> str:
+    """'' when there is no such file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+@dataclass(slots=True)
+class Session:
+    """Shape: `base` is the state found before the step; `version` is Terraform's own, once it spoke."""
+
+    home: Path
+    settings: TerraformSettings
+    given: ModuleInput
+    context: StepContext
+    executable: str
+    work: workdir.RunDirectory
+    until: float
+    module: Path = field(default_factory=Path)
+    base: state.Version | None = None
+    version: str = ""
+    mask: Masker = field(default_factory=Masker)
+
+    async def terraform(self, *arguments: str, name: str = "", quiet: bool = False) -> Reader:
+        """Run one command and follow what it says. Raises: Faulty with its diagnostics, Conflict, Cancelled."""
+        verb = arguments[0]
+        out = self.work.output / f"{name or verb}.out"
+        err = self.work.output / f"{name or verb}.err"
+        out.unlink(missing_ok=True)
+        reader = Reader(_silent if quiet else self.context.log, self.mask)
+        ended = asyncio.Event()
+        tailing = asyncio.create_task(tail(out, reader.line, ended))
+        command = Command(self.executable, arguments, self.work, self.module, out, err)
+        try:
+            code = await supervise(
+                command,
+                self.context.cancelled,
+                timeout_s=self.until - clock.monotonic(),
+                grace_s=self.settings.grace_s,
+            )
+        finally:
+            ended.set()
+            await tailing
+        self.version = reader.version or self.version
+        if code:
+            raise reader.failure(verb, code, err.read_text(errors="replace"))
+        return reader
+
+    async def prepare(self, user_data: dict[str, str]) -> None:
+        """Fresh code, our backend, the variables, the newest state, providers."""
+        self.work.make()
+        self.base = await state.restore(self.home, self.work, self.context, self.settings.grace_s)
+        self.module = bundle.unpack(await self.context.read_tree(), self.work, self.given.path)
+        bundle.write_backend(self.module, self.work)
+        self.mask.learn(user_data)
+        content = json.dumps(render(self.given, user_data)).encode()
+        workdir.write_private(self.work.variables, content)
+        await self._init()
+
+    async def _init(self) -> None:
+        bundle.write_cli_config(self.home, self.work, self.settings)
+        async with bundle.init_lock(self.home):
+            await self.terraform("init", "-input=false", "-no-color", "-json")
+        bundle.check_backend(self.module, self.work)
+
+    async def plan(self) -> plans.Plan:
+        """Save a plan and judge it. Raises: Invalid when the module misses the contract or the plan does too much."""
+        file = str(self.work.plan)
+        await self.terraform("plan", "-json", "-input=false", f"-out={file}", f"-var-file={self.work.variables}")
+        self.work.plan.chmod(0o600)
+        raw = await self._show(file)
+        found = plans.read(raw)
+        self.mask.learn(found.sensitive)
+        check_declared(self.given, found.declared)
+        if self.given.creates_only:
+            plans.check_creates_only(raw, recovering=self.base is not None and not self.base.empty)
+        return found
+
+    async def _show(self, file: str) -> dict[str, Any]:
+        await self.terraform("show", "-json", file, quiet=True)
+        shown = self.work.output / "show.out"
+        raw = json.loads(shown.read_bytes())
+        shown.unlink()
+        return dict(raw)
+
+    async def reopen(self, plan_sha256: str) -> None:
+        """Stand where `plan` stood. Raises: Conflict when that plan is not here any more."""
+        if sha256(self.work.plan) != plan_sha256:
+            raise Conflict("The plan is gone: it was made by an earlier life of this agent. Plan again.")
+        self.module = bundle.module_directory(self.work, self.given.path)
+        self.base = await state.restore(self.home, self.work, self.context, self.settings.grace_s)
+        self.mask.learn(plans.read(await self._show(str(self.work.plan))).sensitive)
+
+    async def change(self, *arguments: str) -> Reader:
+        """Apply or destroy: the state is mirrored while it works, and its last version stored before this returns."""
+        mirror = state.StateMirror(self.work.state, self.context, self.base)
+        try:
+            return await self.terraform(*arguments)
+        finally:
+            await mirror.finish()
+
+    async def close(self) -> None:
+        """What holds tokens and secrets goes at once; the directory too, once its state is stored."""
+        await workdir.delete(self.work.root)
+
+
+def _silent(text: str, level: str) -> None:
+    """Output that is data, not progress."""
+
+
+def open_session(home: Path, settings: TerraformSettings, given: ModuleInput, context: StepContext) -> Session:
+    key = given.key
+    return Session(
+        home=home.absolute(),
+        settings=settings,
+        given=given,
+        context=context,
+        executable=locate(settings.executable),
+        work=workdir.run_directory(home, key.run, key.test, key.epoch),
+        until=clock.monotonic() + given.timeout_s,
+    )

@@ -1,0 +1,5 @@
+stack "pg-stroppy" {
+  version = "1.0.0"
+  target  = "local"
+  suite   = "suite.yaml"
+}
