@@ -10,7 +10,7 @@ from stackly.suites.model import HIGHER_IS_BETTER, LOWER_IS_BETTER, ComparisonRu
 DEFAULT_TOLERANCE = 0.25
 
 # What must be equal in two fingerprints, where both have it: generations of drivers and machines do not compare.
-_ENVIRONMENT = ("driver", "adapter", "target", "cores", "memory_gb", "cpu_model", "hostname", "database_version")
+_ENVIRONMENT = ("driver", "adapter", "target", "arch", "cpu_model", "cores", "memory_mb", "filesystem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,21 @@ def different_environment(baseline: Any, candidate: Any) -> str:
     """What two fingerprints differ in, as a phrase; '' when they may be compared."""
     if not isinstance(baseline, Mapping) or not isinstance(candidate, Mapping):
         return ""
+    baseline, candidate = _flat(baseline), _flat(candidate)
     differing = [
         f"{key} {baseline[key]} -> {candidate[key]}"
-        for key in _ENVIRONMENT
-        if key in baseline and key in candidate and baseline[key] != candidate[key]
+        for key in sorted(baseline.keys() & candidate.keys())
+        if key.rsplit(".", maxsplit=1)[-1] in _ENVIRONMENT and baseline[key] != candidate[key]
     ]
     return ", ".join(differing)
+
+
+def _flat(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of groups as `group.key` beside the plain ones, whose last part is compared: a machine's, a driver's."""
+    out: dict[str, Any] = {}
+    for key, value in fingerprint.items():
+        out |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+    return out
 
 
 def _values(results: Sequence[Mapping[str, Any]], metric: str) -> list[SampleValue]:

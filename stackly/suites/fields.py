@@ -26,10 +26,29 @@ ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializ
 KILLS = ("leader", "replica", "pgbouncer", "haproxy", "etcd")
 DRIVERS = ("pgbench", "stroppy")
 PRESETS = ("standalone", "primary-replica", "patroni", "patroni-pgbouncer", "patroni-haproxy")
-PGBENCH_WORKLOADS = ("tpcb-like", "simple-update", "select-only")
-# Type-checked per driver; stroppy's differ by workload and generation, so the driver itself has the last word there.
+WORKLOADS = {
+    "pgbench": ("tpcb-like", "simple-update", "select-only"),
+    "stroppy": ("tpcb/tx", "tpcb/procs", "tpcc/tx", "tpcc/procs"),
+}
+_STROPPY: dict[str, Kind] = {"retryAttempts": Whole(0, 1_000_000), "loadWorkers": Whole(1, 1024)}
+# Per driver, or per driver and family of its workloads; names as the driver spells them.
 PARAMS: dict[str, dict[str, Kind]] = {
-    "pgbench": {"protocol": Text(choices=("simple", "extended", "prepared")), "jobs": Whole(1, 1024)},
+    "pgbench": {
+        "protocol": Text(choices=("simple", "extended", "prepared")),
+        "jobs": Whole(1, 1024),
+        "max_tries": Whole(0, 1_000_000),
+        "fillfactor": Whole(10, 100),
+        "partitions": Whole(0, 1024),
+        "foreign_keys": Flag(),
+        "unlogged_tables": Flag(),
+    },
+    "stroppy/tpcb": _STROPPY,
+    "stroppy/tpcc": {
+        **_STROPPY,
+        "warehouseStart": Whole(1, 100_000),
+        "loadItems": Flag(),
+        "pgUnlogged": Flag(),
+    },
 }
 # Stackly writes these itself; a suite that set them would cut the platform off or open the server.
 OWNED_SETTINGS = frozenset(

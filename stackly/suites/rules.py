@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stackly.suites.document import Node
-from stackly.suites.fields import OWNED_SETTINGS, PARAMS, PGBENCH_WORKLOADS
+from stackly.suites.fields import OWNED_SETTINGS, PARAMS, WORKLOADS
 from stackly.suites.kinds import Json
 from stackly.suites.reading import Reading, close
 
@@ -98,9 +98,10 @@ def _workload(test: Json, path: str, on: Reading) -> None:
     given = test.get("workload", {})
     here = f"{path}.workload"
     driver, name, version = given.get("driver"), given.get("name"), given.get("driver_version")
+    known = WORKLOADS.get(str(driver), ())
+    if name and known and name not in known:
+        on.bad_at(f"{here}.name", f"{driver} has no workload `{name}`; write {close(name, known)}.")
     if driver == "pgbench":
-        if name and name not in PGBENCH_WORKLOADS:
-            on.bad_at(f"{here}.name", f"pgbench has no `{name}`; write {close(name, PGBENCH_WORKLOADS)}.")
         if version:
             on.bad_at(f"{here}.driver_version", "pgbench is the server's own; delete `driver_version`.")
         if given.get("pacing"):
@@ -111,13 +112,14 @@ def _workload(test: Json, path: str, on: Reading) -> None:
 
 
 def _params(given: Json, here: str, on: Reading) -> None:
-    known = PARAMS.get(str(given.get("driver")))
+    driver, family = str(given.get("driver")), str(given.get("name")).partition("/")[0]
+    known = PARAMS.get(driver) or PARAMS.get(f"{driver}/{family}")
     if known is None:
-        return
+        return  # driver or workload are wrong, and said so
     for name, value in given.get("params", {}).items():
         at = f"{here}.params.{name}"
         if name not in known:
-            on.bad_at(at, f"{given['driver']} has no parameter `{name}` here; write {close(name, tuple(known))}.")
+            on.bad_at(at, f"{driver} has no parameter `{name}` here; write {close(name, tuple(known))}.")
         else:
             known[name].read(_as_node(value, on.place(at)), at, on)
     jobs = given.get("params", {}).get("jobs")

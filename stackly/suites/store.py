@@ -29,16 +29,6 @@ class Lease:
     cidr: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLease:
-    """Shape: `state` is null for a block that somebody else was found to use."""
-
-    id: LeaseId
-    pool: int
-    cidr: str
-    state: StateId | None
-
-
 async def lease_network(
     session: Session,
     *,
@@ -134,16 +124,6 @@ async def release_for_state(session: Session, state: StateId) -> list[str]:
     return sorted(str(c) for c in done.scalars())
 
 
-async def held_leases(session: Session) -> list[HeldLease]:
-    """Every block that a state holds, oldest first; foreign ones are left out."""
-    rows = await session.execute(
-        select(LeaseRow.id, LeaseRow.pool, LeaseRow.cidr, LeaseRow.state)
-        .where(LeaseRow.released_at.is_(None), LeaseRow.state.is_not(None))
-        .order_by(LeaseRow.id)
-    )
-    return [HeldLease(LeaseId(r.id), r.pool, str(r.cidr), StateId(r.state)) for r in rows]
-
-
 async def put_result(session: Session, run: RunId, sample: Sample) -> bool:
     """Store a sample once. Shape: False when it was there already; the first one stays."""
     row = {
@@ -213,8 +193,9 @@ async def last_valid_result(
 ) -> Baseline | None:
     """The newest accepted result of this test on a branch of the stack at `path`.
 
-    Shape: accepted is valid, and not worse than its own baseline. `test` is the name without cell; `ruler` is `plan.ruler`, contained in the test's stored spec, which is
-    `jsonform.to_json` of its ResolvedTest; `but` is the run that asks.
+    Shape: accepted is valid, and not worse than its own baseline. `test` is the name without cell; `ruler` is
+    `plan.ruler`, contained in the test's stored spec, which is `jsonform.to_json` of its ResolvedTest; `but` is the
+    run that asks.
     """
     bad = select(ResultRow.id).where(
         ResultRow.operation == TestRow.operation, ResultRow.test == TestRow.test, ResultRow.valid.is_(False)
