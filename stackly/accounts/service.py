@@ -49,9 +49,7 @@ async def issue_key(
 
 async def issue_login_key(session: Session, identity: IdentityId) -> str:
     """A one-time key for the link that opens the page."""
-    return await issue_key(
-        session, identity, name="link", kind=KeyKind.LOGIN_KEY, lifetime=LOGIN_KEY_LIFETIME
-    )
+    return await issue_key(session, identity, name="link", kind=KeyKind.LOGIN_KEY, lifetime=LOGIN_KEY_LIFETIME)
 
 
 async def login(session: Session, login_key: str) -> str:
@@ -81,3 +79,10 @@ async def authenticate(session: Session, *, bearer: str | None, cookie: str | No
 async def revoke(session: Session, account: AccountId, key_id: str) -> None:
     if not await store.revoke_key(session, account, key_id):
         raise NotFound(f"There is no key {key_id}.", id=key_id)
+
+
+async def find_person(session: Session, account: AccountId, login_name: str) -> Identity:
+    for identity in await store.list_identities(session, account):
+        if identity.login == login_name:
+            return identity
+    raise NotFound(f"There is nobody called {login_name}.", login=login_name)

@@ -50,9 +50,7 @@ async def upsert_identity(
 
 async def list_identities(session: Session, account: AccountId) -> list[Identity]:
     """Shape: by login."""
-    statement = text(
-        "SELECT id, account, login, roles, groups FROM identities WHERE account = :account ORDER BY login"
-    )
+    statement = text("SELECT id, account, login, roles, groups FROM identities WHERE account = :account ORDER BY login")
     return [_identity(row) for row in (await session.execute(statement, {"account": account})).mappings()]
 
 
@@ -140,9 +138,7 @@ async def revoke_key(session: Session, account: AccountId, key_id: str) -> bool:
 
 async def revoke_digest(session: Session, digest: str) -> None:
     await session.execute(
-        text(
-            "UPDATE api_tokens SET revoked_at = clock_timestamp() WHERE hash = :hash AND revoked_at IS NULL"
-        ),
+        text("UPDATE api_tokens SET revoked_at = clock_timestamp() WHERE hash = :hash AND revoked_at IS NULL"),
         {"hash": digest},
     )
 
@@ -171,15 +167,13 @@ async def claim_answer(session: Session, account: AccountId, key: str, request: 
         return None
     # A later statement: it sees what the holder committed (ENGINE rule 7).
     statement = text(
-        "SELECT request_sha256, status, response FROM idempotency_keys"
-        " WHERE account = :account AND key = :key"
+        "SELECT request_sha256, status, response FROM idempotency_keys WHERE account = :account AND key = :key"
     )
     return dict((await session.execute(statement, {"account": account, "key": key})).mappings().one())
 
 
 async def keep_answer(session: Session, account: AccountId, key: str, status: int, body: Json) -> None:
     statement = text(
-        "UPDATE idempotency_keys SET status = :status, response = :body"
-        " WHERE account = :account AND key = :key"
+        "UPDATE idempotency_keys SET status = :status, response = :body WHERE account = :account AND key = :key"
     ).bindparams(bindparam("body", type_=JSONB))
     await session.execute(statement, {"account": account, "key": key, "status": status, "body": body})

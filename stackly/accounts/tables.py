@@ -34,9 +34,7 @@ class IdentityRow(Base):
 class TokenRow(Base):
     __tablename__ = "api_tokens"
 
-    hash: Mapped[str] = mapped_column(
-        primary_key=True
-    )  # SHA-256 of the token; the token itself is never stored
+    hash: Mapped[str] = mapped_column(primary_key=True)  # SHA-256 of the token; the token itself is never stored
     identity: Mapped[str] = mapped_column(ForeignKey("identities.id", ondelete="RESTRICT"))
     name: Mapped[str]
     kind: Mapped[str]  # token, session, login_key

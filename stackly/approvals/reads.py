@@ -27,7 +27,7 @@ async def list_approvals(
         session,
         f"""{_APPROVAL} WHERE a.account = :account AND (CAST(:status AS text) IS NULL OR a.status = :status)
         AND (CAST(:after AS text) IS NULL OR a.id < :after) ORDER BY a.id DESC LIMIT :limit
-        """,  # noqa: S608 - a constant
+        """,
         account=account,
         status=status,
         after=after,
@@ -39,7 +39,7 @@ async def approval_of(session: Session, account: str, run: str) -> Json:
     """The run's newest request. Raises: ApprovalNotFound."""
     found = await rows(
         session,
-        f"{_APPROVAL} WHERE a.account = :account AND a.operation = :run"  # noqa: S608 - a constant
+        f"{_APPROVAL} WHERE a.account = :account AND a.operation = :run"
         " ORDER BY (a.status = 'open') DESC, a.created_at DESC LIMIT 1",
         account=account,
         run=run,

@@ -21,7 +21,7 @@ CASE
     THEN 'overdue'
   ELSE 'orphan'
 END
-"""  # noqa: S608 - constants
+"""
 
 _INVENTORY = f"""
 WITH things AS (
@@ -41,7 +41,7 @@ LEFT JOIN stack_states own ON (own.parent_operation = t.run AND own.test = t.tes
 LEFT JOIN stack_states held ON held.id = coalesce(t.state, o.state) AND held.test IS NULL
 WHERE coalesce(t.account, o.account) = :account
 ORDER BY t.since, t.target, t.id
-"""  # noqa: S608 - constants
+"""
 
 LEFTOVER = frozenset({"overdue", "orphan"})
 

@@ -1,0 +1,82 @@
+"""Webhook addresses and their opened secrets, in memory; read again when something does not fit."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from stackly import clock, ids
+from stackly.db import Session, Transactions
+from stackly.events import inbox
+from stackly.ids import AccountId, RepoId
+
+# A wrong signature may mean that the secret was rotated on another replica; it is looked up again this rarely.
+_RELOAD_AFTER_S = 2.0
+_UNKNOWN_FOR_S = 1.0
+_MOST = 10_000
+
+
+class Sealer(Protocol):
+    """Secrets at rest. `aad` binds a sealed text to its place; opening it elsewhere fails."""
+
+    def seal(self, account: str, plaintext: bytes, aad: bytes) -> bytes: ...
+
+    def open(self, account: str, sealed: bytes, aad: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHook:
+    """Shape: `secrets` are the current one, then the previous one where there is one."""
+
+    id: str
+    repo: RepoId
+    secrets: tuple[bytes, ...]
+    read_at: float
+
+    @property
+    def is_stale(self) -> bool:
+        return clock.monotonic() - self.read_at > _RELOAD_AFTER_S
+
+
+def _aad(hook: str) -> bytes:
+    return f"hook/{hook}".encode()
+
+
+class HookBook:
+    def __init__(self, transactions: Transactions, keyring: Sealer) -> None:
+        self._transactions = transactions
+        self._keyring = keyring
+        self._known: dict[str, KnownHook] = {}
+        self._unknown: dict[str, float] = {}
+
+    async def get(self, hook: str) -> KnownHook | None:
+        return self._known.get(hook) or await self.reload(hook)
+
+    async def reload(self, hook: str) -> KnownHook | None:
+        """Raises: Unavailable when Postgres does not answer."""
+        if clock.monotonic() - self._unknown.get(hook, float("-inf")) < _UNKNOWN_FOR_S:
+            return None
+        async with self._transactions() as session:
+            row = await inbox.find_hook(session, hook)
+        if row is None:
+            self._forget(hook)
+            return None
+        sealed = [row.secret_sealed, *([row.previous_sealed] if row.previous_sealed else [])]
+        opened = tuple(self._keyring.open(row.account, bytes(s), _aad(hook)) for s in sealed)
+        known = KnownHook(id=hook, repo=row.repo, secrets=opened, read_at=clock.monotonic())
+        self._known[hook] = known
+        return known
+
+    def _forget(self, hook: str) -> None:
+        self._known.pop(hook, None)
+        if len(self._unknown) >= _MOST:  # guessed addresses must not fill the memory
+            self._unknown.clear()
+        self._unknown[hook] = clock.monotonic()
+
+    async def create(self, session: Session, account: AccountId, repo: RepoId) -> tuple[str, bytes]:
+        """The hook of a repository and its secret; made when it has none."""
+        found = await inbox.find_hook_of(session, repo)
+        if found is not None:
+            return found.id, self._keyring.open(account, found.secret_sealed, _aad(found.id))
+        hook, secret = ids.new_id(), ids.new_token().encode()
+        sealed = self._keyring.seal(account, secret, _aad(hook))
+        await inbox.insert_hook(session, inbox.Hook(hook, account, repo, sealed, None))
+        return hook, secret

@@ -1,0 +1,51 @@
+"""What the routes stand on, built once when the API starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends, Request
+
+from stackly.api.feed import RunFeed
+from stackly.api.github import GitHub
+from stackly.api.hooks import HookBook, Sealer
+from stackly.api.metrics import Metrics
+from stackly.db import Transactions
+from stackly.events.inbox import Inbox
+
+
+class Objects(Protocol):
+    """Objects in storage, read whole: artifacts and series."""
+
+    async def get(self, key: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """Shape: `public_url` is how browsers and GitHub reach this API, without a slash at its end."""
+
+    database_url: str
+    public_url: str
+    github_url: str
+    github_token: str | None = None
+    web_dir: Path = Path(__file__).resolve().parent.parent / "web_dist"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    config: ApiConfig
+    transactions: Transactions
+    inbox: Inbox
+    hooks: HookBook
+    keyring: Sealer
+    github: GitHub
+    objects: Objects
+    feed: RunFeed
+    metrics: Metrics
+
+
+def _parts(request: Request) -> Parts:
+    return cast("Parts", request.app.state.parts)
+
+
+House = Annotated[Parts, Depends(_parts)]

@@ -1,0 +1,120 @@
+"""Repositories: what is connected, what GitHub sent for it, and how to ask again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from stackly.api.auth import Operator, Reader, Registrar
+from stackly.api.once import OnlyOnce
+from stackly.api.pages import Asked, Page
+from stackly.api.parts import House, Parts
+from stackly.api.views import DeliveryView, DoneView, RepositoryView
+from stackly.db import Json, Session
+from stackly.errors import Conflict
+from stackly.events import reads as events
+from stackly.events import store as outbox
+from stackly.events.model import Bell
+from stackly.ids import AccountId, RepoId
+from stackly.stacks import reads, store
+
+router = APIRouter(prefix="/repos", tags=["repo"])
+RepoPath = Annotated[str, Path(max_length=250, description="An id, or owner/name.")]
+
+
+class RepositoryUnhooked(Conflict):
+    title = "GitHub sends nothing for this repository yet."
+
+
+class RepositoryAdd(BaseModel):
+    url: str = Field(min_length=3, max_length=500, description="The clone URL, or owner/name.")
+
+
+class Redelivery(BaseModel):
+    guid: str = Field(min_length=1, max_length=200, description="A delivery's GUID, or GitHub's id of it.")
+
+
+def _view(row: Json) -> RepositoryView:
+    return RepositoryView(**{**row, "hook_id": row["hook_id"] or None})
+
+
+@router.get("")
+async def list_repos(house: House, actor: Reader, asked: Asked) -> Page[RepositoryView]:
+    key = asked.key()
+    async with house.transactions() as session:
+        found = await reads.list_repos(session, actor.account, limit=asked.limit, after=key[0] if key else None)
+    return asked.page(found, _view, lambda r: [r["full_name"]])
+
+
+@router.post("", status_code=201, response_model=RepositoryView)
+async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: OnlyOnce) -> Response:
+    """Connect a repository: its webhook is made, its branches are read at once. Adding it again is harmless."""
+    upstream = await house.github.repository(house.github.full_name_of(body.url))
+    async with house.transactions() as session:
+        repo = await store.insert_repo(
+            session,
+            actor.account,
+            github_id=upstream.github_id,
+            full_name=upstream.full_name,
+            clone_url=upstream.clone_url,
+            default_branch=upstream.default_branch,
+            hook="",
+        )
+        hook, secret = await house.hooks.create(session, actor.account, repo.id)
+    address = f"{house.config.public_url}/webhooks/github/{hook}"
+    upstream_hook = await house.github.ensure_hook(upstream.full_name, url=address, secret=secret.decode())
+
+    async def finish(session: Session) -> RepositoryView:
+        await reads.set_repo_hook(session, repo.id, upstream_hook)
+        await outbox.ring(session, Bell.REPO_SYNC, repo.id)
+        return _view(await reads.get_repo(session, actor.account, repo.id))
+
+    return await once(actor, finish, status=201)
+
+
+async def _repo(house: Parts, account: AccountId, repo: str) -> Json:
+    async with house.transactions() as session:
+        return await reads.get_repo(session, account, repo)
+
+
+@router.get("/{repo:path}/deliveries")
+async def list_deliveries(repo: RepoPath, house: House, actor: Reader, asked: Asked) -> Page[DeliveryView]:
+    """What arrived here, newest first. What never arrived is in GitHub's own log, which a sweep reads."""
+    async with house.transactions() as session:
+        row = await reads.get_repo(session, actor.account, repo)
+        found = await events.list_deliveries(
+            session, actor.account, row["id"], limit=asked.limit, after=asked.time_key()
+        )
+    return asked.page(found, lambda r: DeliveryView(**r), lambda r: [r["received_at"].isoformat(), r["guid"]])
+
+
+@router.post("/{repo:path}/sync", status_code=202, response_model=DoneView)
+async def sync_repo(repo: RepoPath, actor: Operator, once: OnlyOnce) -> Response:
+    """Compare the repository with what was processed last, as if a webhook had come."""
+
+    async def ring(session: Session) -> DoneView:
+        row = await reads.get_repo(session, actor.account, repo)
+        await outbox.ring(session, Bell.REPO_SYNC, RepoId(row["id"]))
+        return DoneView(id=row["id"])
+
+    return await once(actor, ring, status=202)
+
+
+@router.post("/{repo:path}/redeliver", status_code=202, response_model=DoneView)
+async def redeliver(body: Redelivery, repo: RepoPath, house: House, actor: Operator, once: OnlyOnce) -> Response:
+    """Have GitHub send a delivery again. The same GUID counts one more attempt and starts nothing twice."""
+    row = await _repo(house, actor.account, repo)
+    if not row["hook_id"]:
+        raise RepositoryUnhooked(f"Run: stackly repo add {row['clone_url']}", repo=row["id"])
+    sent = await house.github.redeliver(row["full_name"], row["hook_id"], body.guid)
+
+    async def done(_: Session) -> DoneView:
+        return DoneView(id=sent)
+
+    return await once(actor, done, status=202)
+
+
+@router.get("/{repo:path}")
+async def show_repo(repo: RepoPath, house: House, actor: Reader) -> RepositoryView:
+    return _view(await _repo(house, actor.account, repo))

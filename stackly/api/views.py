@@ -1,0 +1,243 @@
+"""What the API shows of repositories, stacks, agents, approvals and events. Fields are only ever added."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from stackly import clock
+
+Json = dict[str, Any]
+# Shape: ISO 8601, UTC, milliseconds, Z.
+Time = Annotated[datetime, PlainSerializer(lambda at: clock.iso(at.astimezone(UTC)), return_type=str)]
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RepositoryView(View):
+    id: str
+    full_name: str
+    default_branch: str
+    clone_url: str
+    hook_id: str | None
+    status: str
+    last_processed: dict[str, str]
+    reason: str | None = None
+    created_at: Time
+
+
+class DeliveryView(View):
+    guid: str
+    event: str
+    attempts: int
+    status: str
+    reason: str | None
+    received_at: Time
+
+
+class FileProblemView(View):
+    file: str
+    line: int
+    column: int
+    message: str
+
+
+class StateView(View):
+    id: str
+    name: str
+    status: str
+    commit: str | None
+    environment: str | None
+    last_run: str | None
+    serial: int | None = None
+
+
+class StackView(View):
+    """`repo` is its full name. `status` is `loose` while a state still holds resources of code that is gone."""
+
+    id: str
+    name: str
+    repo: str
+    path: str
+    ref: str
+    status: str
+    reason: str | None
+    commit: str
+    registered_at: Time
+    moved_from: str | None
+    errors: list[FileProblemView]
+    states: list[StateView]
+    repo_id: str
+    kind: str
+
+
+class HistoryView(View):
+    """One run that changed, or would have changed, a state."""
+
+    id: str
+    kind: str
+    state: str
+    status: str
+    from_commit: str | None
+    to_commit: str
+    actor: str | None
+    changed: bool | None
+    verdict: str | None
+    reason: str | None
+    created_at: Time
+    ended_at: Time | None
+
+
+class AgentView(View):
+    id: str
+    name: str
+    role: str
+    status: str
+    version: str | None
+    labels: Json
+    capabilities: Json
+    run_id: str | None
+    test: str | None
+    machine: str | None
+    seen_at: Time | None
+    created_at: Time
+
+
+class VoteView(View):
+    login: str
+    value: str
+    reason: str | None
+    at: Time
+
+
+class ApprovalView(View):
+    """`digest` is what a vote is bound to: send it back with the vote."""
+
+    id: str
+    run_id: str
+    stack: str
+    stack_id: str
+    run_kind: str
+    branch: str
+    commit: str
+    digest: str
+    needed: int
+    approved: int
+    groups: list[str]
+    policy: str
+    status: str
+    reason: str | None
+    votes: list[VoteView]
+    created_at: Time
+    expires_at: Time
+
+
+class EventView(View):
+    id: str
+    subject: str
+    name: str
+    payload: Json
+    at: Time
+
+
+class DecisionView(View):
+    """A decision as it was stored: what was asked, on what it stood, and why."""
+
+    id: str
+    subject: str
+    generation: int
+    question: str
+    decision: str
+    tree: list[Any]
+    inputs: Json
+    tzdata: str
+    digest: str
+    run_id: str | None
+    at: Time
+    next_check: Time | None
+
+
+class ExplanationView(View):
+    """Why something happened, or why not, and when that is looked at again."""
+
+    subject: str
+    summary: str
+    decisions: list[DecisionView]
+    events: list[EventView]
+
+
+class InventoryItemView(View):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+
+    class_: str = Field(alias="class", description="managed, leaving, overdue or orphan")
+    kind: str
+    id: str
+    target: str
+    run_id: str | None
+    since: Time
+    test: str | None = None
+
+
+class InventoryView(View):
+    """`leftovers` counts what no live state or run should hold; the inventory is empty when it is 0."""
+
+    leftovers: int
+    items: list[InventoryItemView]
+
+
+class ObligationView(View):
+    id: str
+    run_id: str
+    state_id: str
+    test: str | None
+    status: str
+    due_at: Time
+    ladder: int
+    reason: str | None
+    waived_by: str | None
+    created_at: Time
+    closed_at: Time | None
+
+
+class LogLineView(View):
+    id: str
+    run_id: str
+    test: str
+    source: str
+    n: int
+    at: Time
+    level: str
+    text: str
+
+
+class TokenView(View):
+    """`token` is shown once, when it is made."""
+
+    id: str
+    name: str
+    login: str
+    created_at: Time
+    expires_at: Time | None
+    used_at: Time | None
+    revoked_at: Time | None
+    token: str | None = None
+
+
+class PersonView(View):
+    login: str
+    roles: list[str]
+    groups: list[str]
+
+
+class VersionView(View):
+    version: str
+    api: str = "v1"
+
+
+class DoneView(View):
+    """What was asked for is under way, or done."""
+
+    ok: bool = True
+    id: str | None = None

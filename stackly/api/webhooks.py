@@ -1,0 +1,151 @@
+"""POST /webhooks/github/{hook}: bare ASGI, so that accepting a delivery costs little more than storing it.
+
+Source: github.md section 1: the body is capped before HMAC, headers are unsigned, 2xx only when it is stored.
+"""
+
+import asyncio
+import hashlib
+import json
+from http import HTTPStatus
+
+from starlette.types import Message, Receive, Scope, Send
+
+from stackly import log
+from stackly.api import problems
+from stackly.api.hooks import HookBook, KnownHook
+from stackly.api.metrics import Metrics
+from stackly.errors import Invalid, NotFound, StacklyError, Unauthenticated, Unavailable
+from stackly.events.inbox import Arrival, Inbox, Receipt
+from stackly.git import payloads, signatures
+
+PREFIX = "/webhooks/github/"
+BODY_CAP_BYTES = 25 * 1024 * 1024
+BODY_DEADLINE_S = 15.0
+# GitHub waits 10 s; a 503 within 4.5 s leaves a sweep something to see, and a person something to read.
+STORE_DEADLINE_S = 4.2
+GUID_CAP = 200
+
+_log = log.get("webhooks")
+
+
+class HookNotFound(NotFound):
+    title = "There is no such webhook address."
+
+
+class SignatureInvalid(Unauthenticated):
+    title = "The delivery is not signed by who holds this hook's secret."
+
+
+class DeliveryUnidentified(Invalid):
+    title = "The delivery carries no usable X-GitHub-Delivery."
+
+
+class BodySlow(Invalid):
+    title = "The body did not arrive in time."
+
+
+class Webhooks:
+    def __init__(self, inbox: Inbox, hooks: HookBook, metrics: Metrics) -> None:
+        self._inbox = inbox
+        self._hooks = hooks
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            receipt = await self._accept(scope, receive)
+        except StacklyError as e:
+            self._metrics.delivery(type(e).slug())
+            await problems.render(e)(scope, receive, send)
+            return
+        self._metrics.delivery(receipt.status if receipt.fresh else "repeated")
+        await _acknowledge(send, receipt)
+
+    async def _accept(self, scope: Scope, receive: Receive) -> Receipt:
+        if scope["method"] != "POST":
+            raise problems.MethodNotAllowed("Deliveries are POSTed.")
+        headers = dict(scope["headers"])
+        body = await read_body(headers.get(b"content-length"), receive)
+        try:
+            async with asyncio.timeout(STORE_DEADLINE_S):
+                hook = await self._verified(scope["path"][len(PREFIX) :], headers, body)
+                return await self.keep(arrival_of(hook, headers, body))
+        except TimeoutError:
+            raise Unavailable("Postgres does not answer; send the delivery again.") from None
+
+    async def keep(self, arrival: Arrival) -> Receipt:
+        """Nothing is acknowledged before this returns: it returns after the commit."""
+        return await self._inbox.accept(arrival)
+
+    async def _verified(self, hook_id: str, headers: dict[bytes, bytes], body: bytes) -> KnownHook:
+        if not hook_id.isalnum() or not hook_id.isascii():
+            raise HookNotFound("No repository has this webhook address.")
+        hook = await self._hooks.get(hook_id)
+        if hook is None:
+            raise HookNotFound("No repository has this webhook address.")
+        signature = headers.get(b"x-hub-signature-256", b"").decode("latin-1")
+        if signatures.verify(hook.secrets, body, signature):
+            return hook
+        again = await self._hooks.reload(hook_id) if hook.is_stale else None
+        if again and again.secrets != hook.secrets and signatures.verify(again.secrets, body, signature):
+            return again
+        raise SignatureInvalid("X-Hub-Signature-256 does not match the body; check the secret on both sides.")
+
+
+async def read_body(declared: bytes | None, receive: Receive) -> bytes:
+    """Raises: BodyTooLarge before more than the cap is held; BodySlow when the sender dawdles."""
+    if declared is not None and (not declared.isdigit() or int(declared[:20]) > BODY_CAP_BYTES):
+        raise _too_large()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            while True:
+                message: Message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BodySlow("The sender went away before the body was complete.")
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > BODY_CAP_BYTES:
+                    raise _too_large()
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise BodySlow(f"The body was not complete after {BODY_DEADLINE_S:.0f} s.") from None
+
+
+def _too_large() -> problems.BodyTooLarge:
+    return problems.BodyTooLarge(f"A delivery has at most {BODY_CAP_BYTES} bytes.", limit_bytes=BODY_CAP_BYTES)
+
+
+def arrival_of(hook: KnownHook, headers: dict[bytes, bytes], body: bytes) -> Arrival:
+    """What is stored of it. Only a push, by shape and by name, rings a sync; everything else is recorded, with why."""
+    guid = headers.get(b"x-github-delivery", b"").decode("latin-1")
+    if not guid or len(guid) > GUID_CAP or not guid.isprintable():
+        raise DeliveryUnidentified("Send the GUID in X-GitHub-Delivery.")
+    event = headers.get(b"x-github-event", b"").decode("latin-1")
+    try:
+        said = payloads.read(event, body)
+        kind, name, reason = said.kind, said.event, said.reason
+    except Invalid as e:
+        kind, name, reason = "ignored", "unreadable", e.detail
+    if kind in {"ping", "other"}:
+        reason = f"{name} starts no sync."
+    is_push = kind == "push"
+    return Arrival(
+        hook=hook.id,
+        guid=guid,
+        event=name,
+        body=body,
+        body_sha256=hashlib.sha256(body).hexdigest(),
+        status="received" if is_push else "ignored",
+        reason=reason,
+        repo=hook.repo if is_push else None,
+    )
+
+
+async def _acknowledge(send: Send, receipt: Receipt) -> None:
+    said = {"delivery": receipt.guid, "status": receipt.status, "attempts": receipt.attempts}
+    body = json.dumps(said).encode()
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": HTTPStatus.ACCEPTED, "headers": head})
+    await send({"type": "http.response.body", "body": body})

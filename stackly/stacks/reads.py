@@ -1,0 +1,142 @@
+"""Read-only queries for lists: repositories, stacks, states and their history."""
+
+from sqlalchemy import text
+
+from stackly.db import Json, Session
+from stackly.events.reads import rows
+from stackly.stacks.store import RepoNotFound, StackNotFound
+
+_REPO = """
+SELECT r.id, r.full_name, r.default_branch, r.clone_url, r.hook AS hook_id, r.status, r.reason, r.github_id,
+       r.created_at,
+       coalesce((SELECT jsonb_object_agg(f.ref, f.last_processed) FROM repo_refs f
+                 WHERE f.repo = r.id AND f.last_processed IS NOT NULL), '{}') AS last_processed
+FROM repos r
+"""
+
+# A row whose code is gone is loose while one of its states holds resources: told from the states, not remembered.
+_STACK = """
+SELECT c.id, c.name, r.full_name AS repo, c.repo AS repo_id, c.path, c.ref, c.kind, c.reason, c.commit,
+       c.registered_at, c.updated_at, c.moved_from, c.errors, c.config, r.default_branch, c.status
+FROM stack_codes c JOIN repos r ON r.id = c.repo
+"""
+
+
+async def list_repos(session: Session, account: str, *, limit: int, after: str | None) -> list[Json]:
+    """Shape: by name."""
+    return await rows(
+        session,
+        f"{_REPO} WHERE r.account = :account AND r.status <> 'deleted'"
+        " AND (CAST(:after AS text) IS NULL OR r.full_name > :after) ORDER BY r.full_name LIMIT :limit",
+        account=account,
+        after=after,
+        limit=limit + 1,
+    )
+
+
+async def get_repo(session: Session, account: str, repo: str) -> Json:
+    """By id or full name. Raises: RepoNotFound, also for another account's."""
+    found = await rows(
+        session,
+        f"{_REPO} WHERE r.account = :account AND (r.id = :repo OR r.full_name = :repo)"
+        " ORDER BY (r.id = :repo) DESC, (r.status = 'deleted'), r.created_at DESC LIMIT 1",
+        account=account,
+        repo=repo,
+    )
+    if not found:
+        raise RepoNotFound(f"There is no repository {repo}; `stackly repo list` shows what there is.", repo=repo)
+    return found[0]
+
+
+async def set_repo_hook(session: Session, repo: str, hook: str) -> None:
+    await session.execute(text("UPDATE repos SET hook = :hook WHERE id = :id"), {"id": repo, "hook": hook})
+
+
+async def list_stacks(
+    session: Session,
+    account: str,
+    *,
+    limit: int,
+    after: list[str] | None,
+    repo: str | None = None,
+    status: str | None = None,
+    gone: bool = False,
+) -> list[Json]:
+    """Shape: by name, then id. Deregistered ones only when asked for, by `gone` or by that status."""
+    return await rows(
+        session,
+        f"""{_STACK}
+        WHERE c.account = :account
+          AND (CAST(:repo AS text) IS NULL OR c.repo = :repo OR r.full_name = :repo)
+          AND (CASE WHEN CAST(:status AS text) IS NULL THEN :gone OR c.status <> 'deregistered'
+               ELSE c.status = :status END)
+          AND (CAST(:name AS text) IS NULL OR (c.name, c.id) > (:name, :id))
+        ORDER BY c.name, c.id LIMIT :limit
+        """,
+        account=account,
+        repo=repo,
+        status=status,
+        gone=gone,
+        name=after[0] if after else None,
+        id=after[1] if after else "",
+        limit=limit + 1,
+    )
+
+
+async def get_stack(session: Session, account: str, stack: str) -> Json:
+    """By id or name; of one name the default branch's row is meant, then the newest. Raises: StackNotFound."""
+    found = await rows(
+        session,
+        f"""{_STACK} WHERE c.account = :account AND (c.id = :stack OR c.name = :stack)
+        ORDER BY (c.id = :stack) DESC, (c.status <> 'deregistered') DESC,
+                 (c.ref = 'refs/heads/' || r.default_branch) DESC, c.registered_at DESC LIMIT 1
+        """,
+        account=account,
+        stack=stack,
+    )
+    if not found:
+        raise StackNotFound(f"There is no stack {stack}; `stackly stack list` shows what there is.", stack=stack)
+    return found[0]
+
+
+async def states_of(session: Session, codes: list[str]) -> dict[str, list[Json]]:
+    """Long-lived states by stack. Shape: stack id -> states by name."""
+    found = await rows(
+        session,
+        """
+        SELECT s.id, s.code, s.name, s.status, s.commit, s.serial, s.variables,
+               (SELECT o.id FROM operations o WHERE o.state = s.id ORDER BY o.created_at DESC, o.id DESC LIMIT 1)
+                 AS last_run
+        FROM stack_states s WHERE s.code = ANY(CAST(:codes AS text[])) AND s.test IS NULL ORDER BY s.name
+        """,
+        codes=codes,
+    )
+    by_code: dict[str, list[Json]] = {code: [] for code in codes}
+    for state in found:
+        by_code[state["code"]].append(state)
+    return by_code
+
+
+async def history(session: Session, account: str, stack: str, *, limit: int, after: list[str] | None) -> list[Json]:
+    """What changed the stack's states, newest first. Shape: `from_commit` is the commit of the success before."""
+    return await rows(
+        session,
+        """
+        SELECT h.* FROM (
+          SELECT o.id, o.kind, s.name AS state, o.status, o.commit AS to_commit, o.trigger ->> 'actor' AS actor,
+                 o.trigger, o.changed, o.verdict, o.reason, o.created_at, o.ended_at,
+                 (SELECT p.commit FROM operations p WHERE p.state = o.state AND p.kind = 'deploy'
+                    AND p.status = 'succeeded' AND (p.created_at, p.id) < (o.created_at, o.id)
+                  ORDER BY p.created_at DESC, p.id DESC LIMIT 1) AS from_commit
+          FROM operations o JOIN stack_states s ON s.id = o.state
+          WHERE o.account = :account AND o.code = :stack AND s.test IS NULL
+        ) h
+        WHERE CAST(:at AS text) IS NULL OR (h.created_at, h.id) < (CAST(CAST(:at AS text) AS timestamptz), :id)
+        ORDER BY h.created_at DESC, h.id DESC LIMIT :limit
+        """,
+        account=account,
+        stack=stack,
+        at=after[0] if after else None,
+        id=after[1] if after else "",
+        limit=limit + 1,
+    )
