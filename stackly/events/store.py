@@ -124,3 +124,20 @@ async def record_decision(session: Session, decision: DecisionRecord) -> Decisio
             )
         ).scalar_one()
     return DecisionId(str(stored))
+
+
+async def pusher_of(session: Session, hook: str, ref: str, commit: str) -> str | None:
+    """Who GitHub says pushed this commit to this ref, if a recent delivery told; git itself does not know."""
+    rows = await session.execute(
+        text(
+            "SELECT body FROM deliveries WHERE hook = :hook AND event = 'push' AND status = 'received'"
+            " AND length(body) < 262144 ORDER BY received_at DESC LIMIT 20"
+        ),
+        {"hook": hook},
+    )
+    for row in rows:
+        body = json.loads(row.body)
+        if body.get("ref") == ref and body.get("after") == commit:
+            pusher = body.get("pusher") or {}
+            return str(pusher["name"]) if pusher.get("name") else None
+    return None
