@@ -40,7 +40,6 @@ class Settings(BaseSettings):
     temporal_namespace: str = "default"
     s3: S3 = S3()
     hub_url: str | None = None
-    hub_api_url: str | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     api_url: str = "http://127.0.0.1:8000"
@@ -52,6 +51,7 @@ class Settings(BaseSettings):
     mirrors: Path
     max_starting: int = 8
     terraform_releases: str = "https://releases.hashicorp.com"
+    github_token: SecretStr = SecretStr("")
     github_client_id: str = ""
     github_client_secret: SecretStr = SecretStr("")
     vault_address: str | None = None
@@ -75,7 +75,8 @@ class Settings(BaseSettings):
         home = home.resolve()
         given = {"home": home, **_paths(home), **_config(home)}
         try:
-            return cls(**given)
+            # The home itself is what was asked for, whatever STACKLY_HOME says.
+            return cls(**given).model_copy(update={"home": home})
         except ValidationError as e:
             wrong = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors())
             raise Invalid(f"The settings of {home} are not usable: {wrong}") from e

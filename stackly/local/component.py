@@ -1,0 +1,123 @@
+"""What the supervisor needs to know of one component, and how it tells that it is ready."""
+
+import hashlib
+import http.client
+import json
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from stackly.local.processes import Alive
+
+Probe: TypeAlias = Callable[[], bool]
+
+
+class State(StrEnum):
+    WAITING = "waiting"  # for the components it needs
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"  # it died; the next attempt comes after a pause
+    FAILED = "failed"  # it cannot start, and `reason` says what to do; attempts go on
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Component:
+    """Shape: `cwd` is this component's alone; `before` runs ahead of every start, `once` ahead of the first.
+
+    Units: seconds. `ports` must be free before it starts.
+    """
+
+    name: str
+    argv: list[str]
+    cwd: Path
+    address: str
+    ready: Probe
+    ports: tuple[int, ...] = ()
+    needs: tuple[str, ...] = ()
+    once: tuple[list[str], ...] = ()
+    before: tuple[list[str], ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: int = signal.SIGTERM
+    grace_s: float = 10.0
+    ready_s: float = 60.0
+
+    @property
+    def digest(self) -> str:
+        """A running one is adopted only when it was started by the same command."""
+        return hashlib.sha256(json.dumps([self.argv, str(self.cwd)]).encode()).hexdigest()[:16]
+
+
+@dataclass
+class Status:
+    """What is known of a component. The supervisor writes it, `status` reads it."""
+
+    name: str
+    address: str
+    state: State = State.WAITING
+    process: Alive | None = None
+    digest: str = ""
+    restarts: int = 0
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        who = self.process
+        return {
+            "name": self.name,
+            "address": self.address,
+            "state": self.state.value,
+            "pid": who.pid if who else None,
+            "started": who.started if who else None,
+            "digest": self.digest,
+            "restarts": self.restarts,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Status":
+        who = Alive(told["pid"], told["started"]) if told["pid"] else None
+        return cls(
+            name=told["name"],
+            address=told["address"],
+            state=State(told["state"]),
+            process=who,
+            digest=told["digest"],
+            restarts=told["restarts"],
+            reason=told["reason"],
+        )
+
+
+def tcp(port: int) -> Probe:
+    def ready() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    return ready
+
+
+def http_ok(port: int, path: str, accepted: range = range(200, 500)) -> Probe:
+    """Answers over HTTP; plain http.client, because a proxy of the environment has no business on loopback."""
+
+    def ready() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status in accepted
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return ready
+
+
+def at_once() -> bool:
+    """For a component without a door: it is ready when it lives."""
+    return True

@@ -1,0 +1,174 @@
+"""One home: its paths, its ports and secrets (chosen once), and the files that tell others about it."""
+
+import json
+import os
+import random
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackly.errors import Invalid, Unavailable
+
+# Below the range from which the kernel takes ports of outgoing connections, so that a stopped home finds its own free.
+_FIRST, _LAST = 20000, 32700
+PORTS = (
+    *("postgres", "temporal", "temporal_http", "temporal_metrics"),
+    *("s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc", "s3_filer", "s3_filer_grpc"),
+    *("hub", "api", "gateway", "enrol"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Shape: `path` is absolute."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def tools(self) -> Path:
+        return self.path / "tools"
+
+    @property
+    def supervisor(self) -> Path:
+        return self.path / "supervisor"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def endpoints(self) -> Path:
+        return self.path / "endpoints.json"
+
+    @property
+    def token(self) -> Path:
+        return self.path / "token"
+
+    @property
+    def enrolment(self) -> Path:
+        return self.run("agent") / "enrolment.json"
+
+    def run(self, component: str) -> Path:
+        """A component's working directory: whatever still runs in it is its leftover."""
+        return self.path / ("postgres" if component == "postgres" else f"run/{component}")
+
+    def make(self) -> None:
+        """Raises: Unavailable when it cannot be written."""
+        # Postgres under its own uid has to walk through; everything secret in here is 0600 by itself.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(mode)
+            for directory in (self.logs, self.tools, self.supervisor, self.path / "run"):
+                directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as e:
+            raise Unavailable(f"{self.path} cannot be written: {e}; set STACKLY_HOME to another directory.") from e
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What `config.json` holds: everything that is chosen once for a home."""
+
+    ports: dict[str, int]
+    secrets: dict[str, str]
+    settings: dict[str, Any]
+
+    def address(self, port: str) -> str:
+        return f"127.0.0.1:{self.ports[port]}"
+
+
+def configured(home: Home) -> Config:
+    """The home's configuration, made at the first call. Raises: Invalid when the file was damaged."""
+    try:
+        told = json.loads(home.config.read_text())
+        return Config(told["ports"], told["secrets"], told["settings"])
+    except FileNotFoundError:
+        return _choose(home)
+    except (ValueError, KeyError, TypeError) as e:
+        raise Invalid(f"{home.config} is damaged: {e!r}; restore it, or run: stackly down --wipe") from e
+
+
+def _choose(home: Home) -> Config:
+    home.make()
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    keys = {name: secrets.token_urlsafe(24) for name in ("postgres", "s3_access", "s3_secret", "hub", "oauth")}
+    config = Config(ports, keys, _settings(ports, keys))
+    whole = {"ports": config.ports, "secrets": config.secrets, "settings": config.settings}
+    write_private(home.config, json.dumps(whole, indent=2))
+    return config
+
+
+def _settings(ports: dict[str, int], keys: dict[str, str]) -> dict[str, Any]:
+    local = "127.0.0.1"
+    return {
+        "database_url": f"postgresql://stackly:{keys['postgres']}@{local}:{ports['postgres']}/stackly",
+        "temporal_address": f"{local}:{ports['temporal']}",
+        "s3": {
+            "endpoint": f"http://{local}:{ports['s3']}",
+            "access_key": keys["s3_access"],
+            "secret_key": keys["s3_secret"],
+        },
+        "hub_url": f"http://{local}:{ports['hub']}",
+        "github_token": keys["hub"],
+        "github_client_id": "stackly-local",
+        "github_client_secret": keys["oauth"],
+        "api_port": ports["api"],
+        "api_url": f"http://{local}:{ports['api']}",
+        "gateway_address": f"{local}:{ports['gateway']}",
+        "enrol_address": f"{local}:{ports['enrol']}",
+    }
+
+
+def write_endpoints(home: Home, config: Config, login_key: str) -> dict[str, str]:
+    """`endpoints.json`, with exactly the fields that scripts rely on; no password is in it."""
+    api = f"http://{config.address('api')}"
+    told = {
+        "api_url": api,
+        "ui_url": f"{api}/login?key={login_key}",
+        "hub_url": f"http://{config.address('hub')}",
+        "temporal_address": config.address("temporal"),
+        "gateway_address": config.address("gateway"),
+        "database_url": f"postgresql://stackly@{config.address('postgres')}/stackly",
+    }
+    write_private(home.endpoints, json.dumps(told, indent=2) + "\n")
+    return told
+
+
+def write_private(file: Path, text: str) -> None:
+    """Whole or not at all, 0600 from the first byte."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.rename(file)
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that are free on loopback right now. Raises: Unavailable when there are not enough."""
+    found: list[int] = []
+    candidates = random.SystemRandom().sample(range(_FIRST, _LAST), 2000)
+    for port in candidates:
+        if free(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise Unavailable(f"No {count} free TCP ports between {_FIRST} and {_LAST} on 127.0.0.1.")
+
+
+def free(port: int) -> bool:
+    """Whether a server could listen there now; connections of a server that just ended do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
