@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from stackly.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
+from stackly.errors import Denied, Invalid, NotFound, Unauthenticated
 from stackly.ids import AccountId, AgentId
 
 TOKEN_LIFETIME = timedelta(minutes=30)
@@ -33,10 +33,6 @@ class NotYours(Denied):
 
 class KeyUnusable(Invalid):
     title = "The public key is not one that certificates are made for; use an EC P-256 or Ed25519 key in PEM."
-
-
-class NoAgentFits(Conflict):
-    title = "No agent can do this."
 
 
 class Role(StrEnum):
@@ -103,11 +99,11 @@ def _targets(agent: Agent) -> set[str]:
     return {str(t) for t in told} if isinstance(told, list | dict) else set()
 
 
-def choose(agents: Sequence[Agent], needs: Needs, load: Mapping[str, int]) -> Agent:
-    """The least loaded agent that fits; of equals the oldest. Raises: NoAgentFits, with each agent's reason."""
-    reasons = {a.name: why for a in agents if (why := misfit(a, needs)) is not None}
-    fitting = [a for a in agents if a.name not in reasons]
+def choose(agents: Sequence[Agent], needs: Needs, load: Mapping[str, int]) -> tuple[Agent | None, str]:
+    """The least loaded agent that fits, of equals the oldest; or None, and why each of them does not."""
+    reasons = {a.id: why for a in agents if (why := misfit(a, needs)) is not None}
+    fitting = [a for a in agents if a.id not in reasons]
     if not fitting:
         told = "; ".join(reasons.values()) or "no site agent is registered"
-        raise NoAgentFits(f"No agent fits target {needs.target}: {told}.", target=needs.target, reasons=reasons)
-    return min(fitting, key=lambda a: (load.get(a.id, 0), a.id))
+        return None, f"no agent fits target {needs.target}: {told}"
+    return min(fitting, key=lambda a: (load.get(a.id, 0), a.id)), ""

@@ -133,8 +133,10 @@ async def revoke(session: Session, agent: str, *, account: str) -> Agent:
     return await store.set_status(session, agent, AgentStatus.REVOKED)
 
 
-async def pick_site(session: Session, account: str, target: str, labels: Mapping[str, str] | None = None) -> AgentId:
-    """The site agent that takes a run. Raises: NoAgentFits, with a reason for each agent there is."""
-    agents = await store.list_agents(session, account, role=Role.SITE)
-    known = [a for a in agents if not a.is_barred]
-    return choose(known, Needs(target, labels or {}), await store.load_by_agent(session, account)).id
+async def pick_site(
+    session: Session, account: str, target: str, labels: Mapping[str, str] | None = None
+) -> tuple[AgentId | None, str]:
+    """The site agent that takes a run; or None, and why none does."""
+    agents = [a for a in await store.list_agents(session, account, role=Role.SITE) if not a.is_barred]
+    chosen, why = choose(agents, Needs(target, labels or {}), await store.load_by_agent(session, account))
+    return (chosen.id if chosen else None), why

@@ -62,7 +62,8 @@ async def newest_version(session: Session, state: str) -> StateVersion | None:
     rows = await session.execute(
         text(
             "SELECT v.serial, v.lineage, v.object, v.rescued FROM state_versions v"
-            " JOIN stack_states s ON s.id = v.state WHERE v.state = :state AND (s.lineage IS NULL OR v.lineage = s.lineage)"
+            " JOIN stack_states s ON s.id = v.state WHERE v.state = :state"
+            " AND (s.lineage IS NULL OR v.lineage = s.lineage)"
             " ORDER BY v.serial DESC, v.rescued, v.id DESC LIMIT 1"
         ),
         {"state": state},
