@@ -95,7 +95,7 @@ class Whole:
     hi: int
 
     def read(self, node: Node, _path: str, on: Reading) -> Any:
-        wanted = f"a whole number from {self.lo} to {self.hi}"
+        wanted = f"a whole number from {self.lo} to {self.hi}" if self.lo < self.hi else f"{self.lo}"
         text = _scalar(node, on, wanted)
         if text is None:
             return BAD
@@ -115,7 +115,7 @@ class Decimal:
     hi: float
 
     def read(self, node: Node, _path: str, on: Reading) -> Any:
-        wanted = f"a number from {self.lo:g} to {self.hi:g}"
+        wanted = f"a number from {self.lo:.15g} to {self.hi:.15g}"
         text = _scalar(node, on, wanted)
         if text is None:
             return BAD

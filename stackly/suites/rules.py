@@ -167,9 +167,9 @@ def bounds_of(repeats: Any) -> tuple[int, int]:
 def _limits(test: Json, path: str, on: Reading) -> None:
     for metric, limit in test.get("thresholds", {}).items():
         here = f"{path}.thresholds.{metric}"
-        if not limit:
+        if not limit and not {f"{here}.min", f"{here}.max"} & on.where.keys():
             on.bad_at(here, "A threshold needs `min`, `max` or both; add one.")
-        elif limit.get("min", 0) > limit.get("max", float("inf")):
+        elif limit.get("min", float("-inf")) > limit.get("max", float("inf")):
             on.bad_at(here, f"`min` {limit['min']:g} is above `max` {limit['max']:g}; swap them.")
         _tpcc_only(metric, test, here, on)
     for metric in (test.get("comparison") or {}).get("metrics", {}):

@@ -44,7 +44,7 @@ async def lease_network(
     Shape: `foreign` are blocks to pass over, besides those marked so.
     Raises: Exhausted when none is free; Conflict when somebody took it without the lock.
     """
-    await session.execute(select(func.pg_advisory_xact_lock(_LEASES, pool)))
+    await _lock(session, pool)
     # Statements after the lock see what the holder before committed; the same statement would not.
     await session.execute(
         update(LeaseRow)
@@ -66,6 +66,10 @@ async def lease_network(
     lease = Lease(LeaseId(ids.new_id()), cidr)
     await _insert(session, lease, pool=pool, state=state, obligation=obligation)
     return lease
+
+
+async def _lock(session: Session, pool: int) -> None:
+    await session.execute(select(func.pg_advisory_xact_lock(_LEASES, pool)))
 
 
 async def _insert(session: Session, lease: Lease, *, pool: int, state: StateId, obligation: ObligationId) -> None:
