@@ -1,0 +1,183 @@
+"""AgentGateway over mTLS: beats, steps, live data. The certificate names the agent; a row says what is in its hands."""
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+
+from stackly import clock
+from stackly.agents import service as agents
+from stackly.agents.authority import Authority
+from stackly.agents.model import Agent, NotYours, Role
+from stackly.api.grpc.callers import Callers, Context, guarded
+from stackly.api.grpc.enrolment import as_object
+from stackly.api.grpc.places import Places
+from stackly.api.grpc.transfers import Transfers
+from stackly.db import Session, Transactions
+from stackly.engine.contracts.steps import RESULT_CAP_BYTES
+from stackly.errors import Invalid
+from stackly.events import store as events
+from stackly.events.model import Bell
+from stackly.runs import live, steps, tests
+from stackly.runs.model import TEST_TERMINAL
+from stackly.storage import Store
+from stackly.wire import gateway_pb2 as wire
+
+_VERDICTS = {
+    steps.Verdict.GRANTED: wire.GRANTED,
+    steps.Verdict.ATTACH: wire.ATTACH,
+    steps.Verdict.DONE: wire.DONE,
+    steps.Verdict.GONE: wire.GONE,
+    steps.Verdict.REFUSED: wire.REFUSED,
+}
+# A clock of an agent that is this far ahead is taken for wrong, and ours is used.
+_AHEAD = timedelta(hours=1)
+
+
+async def hold_for(session: Session, agent: Agent, run: str, test: str) -> steps.Hold:
+    """What (run, test) is. Raises: NotYours when it is not in this agent's hands; StepUnknown."""
+    if agent.role is Role.EDGE:
+        if (agent.run, agent.test) != (run, test):
+            raise NotYours(run=run, test=test)
+        return await steps.hold_of(session, run, test)
+    hold = await steps.hold_of(session, run, test)
+    if hold.account != agent.account or agent.id not in hold.agents:
+        raise NotYours(run=run, test=test)
+    return hold
+
+
+class Gateway(Transfers):
+    def __init__(
+        self,
+        transactions: Transactions,
+        store: Store,
+        authority: Authority,
+        places: Places,
+        callers: Callers,
+    ) -> None:
+        super().__init__(transactions, store, callers, hold_for)
+        self._authority = authority
+        self._places = places
+
+    @guarded
+    async def Heartbeat(self, request: wire.HeartbeatRequest, context: Context) -> wire.HeartbeatReply:  # noqa: N802 - the wire's name
+        agent = await self._callers.whoever(context)
+        if agent.is_barred:
+            return wire.HeartbeatReply(revoked=True)
+        async with self._transactions() as session:
+            await agents.heartbeat(
+                session,
+                agent.id,
+                incarnation=request.incarnation,
+                version=request.version,
+                capabilities=as_object(request.capabilities_json, "capabilities_json"),
+                polling=request.polling,
+            )
+            over = agent.role is Role.EDGE and await _is_over(session, str(agent.run), str(agent.test))
+        return wire.HeartbeatReply(test_over=over)
+
+    @guarded
+    async def BeginStep(self, request: wire.BeginStepRequest, context: Context) -> wire.BeginStepReply:  # noqa: N802
+        agent = await self._callers.agent(context)
+        async with self._transactions() as session:
+            await hold_for(session, agent, request.key.run, request.key.test)
+            begun = await steps.begin(session, request.key, agent.id, request.incarnation)
+        outcome = json.dumps(begun.outcome) if begun.outcome is not None else ""
+        return wire.BeginStepReply(verdict=_VERDICTS[begun.verdict], outcome_json=outcome, reason=begun.reason)
+
+    @guarded
+    async def RenewStep(self, request: wire.RenewStepRequest, context: Context) -> wire.RenewStepReply:  # noqa: N802
+        agent = await self._callers.agent(context)
+        async with self._transactions() as session:
+            await hold_for(session, agent, request.key.run, request.key.test)
+            renewed = await steps.renew(session, request.key, agent.id, request.incarnation)
+        return wire.RenewStepReply(held=renewed.held, cancel_requested=renewed.cancel_requested)
+
+    @guarded
+    async def EndStep(self, request: wire.EndStepRequest, context: Context) -> wire.EndStepReply:  # noqa: N802
+        agent = await self._callers.agent(context)
+        if len(request.outcome_json) > 2 * RESULT_CAP_BYTES:
+            raise Invalid(f"An outcome has at most {RESULT_CAP_BYTES} bytes; put more into an artifact.")
+        outcome = as_object(request.outcome_json, "outcome_json")
+        async with self._transactions() as session:
+            await hold_for(session, agent, request.key.run, request.key.test)
+            stored = await steps.end(session, request.key, agent.id, request.incarnation, outcome)
+        return wire.EndStepReply(stored=stored)
+
+    @guarded
+    async def ReportGone(self, request: wire.ReportGoneRequest, context: Context) -> wire.ReportGoneReply:  # noqa: N802
+        agent = await self._callers.agent(context)
+        async with self._transactions() as session:
+            gone = await steps.report_gone(session, agent.id, request.incarnation)
+            await _ring(session, {(step.id.run, step.id.test) for step in gone})
+            current = await steps.owners(session, agent.id)
+        return wire.ReportGoneReply(
+            gone=[wire.StepKey(**g.id._asdict(), epoch=g.epoch) for g in gone],
+            current=[wire.Owner(run=o.run, test=o.test, epoch=o.epoch) for o in current],
+        )
+
+    @guarded
+    async def IssueEnrolment(  # noqa: N802
+        self, request: wire.IssueEnrolmentRequest, context: Context
+    ) -> wire.IssueEnrolmentReply:
+        agent = await self._callers.agent(context, role=Role.SITE)
+        if not (request.test and request.machine):
+            raise Invalid("An enrolment is for one machine of one test.")
+        async with self._transactions() as session:
+            hold = await hold_for(session, agent, request.run, request.test)
+            self._must_hold(hold, request.run, request.epoch)
+            issued = await agents.issue_enrolment(
+                session, agent.account, run=request.run, test=request.test, machine=request.machine
+            )
+        return wire.IssueEnrolmentReply(
+            token=issued.token,
+            agent_id=issued.agent.id,
+            enrol_address=self._places.enrol,
+            ca_pem=self._authority.ca_pem,
+        )
+
+    @guarded
+    async def Append(self, request: wire.AppendRequest, context: Context) -> wire.AppendReply:  # noqa: N802
+        agent = await self._callers.agent(context)
+        # The certificate's share of the source: no agent can speak, or count, for another.
+        source = "/".join(part for part in (request.test, agent.name, request.source) if part)
+        async with self._transactions() as session:
+            await hold_for(session, agent, request.run, request.test)
+            await live.append(
+                session, request.run, request.test, source, _lines(request.lines), _points(request.points)
+            )
+        return wire.AppendReply()
+
+
+async def _is_over(session: Session, run: str, test: str) -> bool:
+    return (await tests.get_test(session, run, test)).status in TEST_TERMINAL
+
+
+async def _ring(session: Session, owners: Iterable[tuple[str, str]]) -> None:
+    for run, test in sorted(owners):
+        await events.ring(session, Bell.TEST_RING if test else Bell.RUN_RING, f"{run}/{test}" if test else run)
+
+
+def _lines(lines: Iterable[wire.LogLine]) -> list[live.Line]:
+    now = clock.now()
+    read = []
+    for line in lines:
+        try:
+            at = clock.parse(line.at)
+        except ValueError:
+            at = now
+        read.append(live.Line(line.n, min(at, now + _AHEAD), line.level or "info", line.text))
+    return read
+
+
+def _points(points: Iterable[wire.Point]) -> list[live.Point]:
+    return [
+        live.Point(
+            p.sample,
+            p.second,
+            p.tps,
+            p.latency_ms if p.HasField("latency_ms") else None,
+            p.p95_ms if p.HasField("p95_ms") else None,
+            p.errors,
+        )
+        for p in points
+    ]

@@ -1,0 +1,116 @@
+"""The two doors for agents: enrolment under server TLS, the gateway under mTLS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import grpc
+
+from stackly import clock
+from stackly.agents.authority import Authority
+from stackly.api.grpc.callers import Callers
+from stackly.api.grpc.enrolment import EnrolmentDoor
+from stackly.api.grpc.gateway import Gateway
+from stackly.api.grpc.places import Places
+from stackly.db import Transactions
+from stackly.errors import Unavailable
+from stackly.secrets import KeySource
+from stackly.storage import Store
+from stackly.wire.gateway_pb2_grpc import add_AgentGatewayServicer_to_server
+
+_RENEW_SERVER_AFTER = timedelta(days=7)
+# An open connection outlives its certificate; this bounds by how much.
+_OPTIONS = (
+    ("grpc.max_connection_age_ms", 600_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Values(Protocol):
+    """The part of the settings that this needs. Shape: host:port; port 0 takes a free one."""
+
+    @property
+    def gateway_address(self) -> str: ...
+    @property
+    def enrol_address(self) -> str: ...
+    @property
+    def temporal_address(self) -> str: ...
+    @property
+    def temporal_namespace(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Shape: `places` holds the ports that were really taken."""
+
+    gateway: grpc.aio.Server
+    enrol: grpc.aio.Server
+    places: Places
+
+    async def stop(self, grace_s: float = 2.0) -> None:
+        """Calls under way may end."""
+        await self.enrol.stop(grace_s)
+        await self.gateway.stop(grace_s)
+
+
+class _ServerCertificate:
+    """The gateway's certificate, made anew while it is still good; each handshake asks."""
+
+    def __init__(self, authority: Authority, names: tuple[str, ...]) -> None:
+        self._authority = authority
+        self._names = names
+        self._made_at = clock.monotonic()
+        self._current = self.make()
+
+    def make(self) -> grpc.ServerCertificateConfiguration:
+        self._made_at = clock.monotonic()
+        own = self._authority.server_identity(self._names)
+        return grpc.ssl_server_certificate_configuration(
+            [(own.key_pem, own.certificate_pem)], root_certificates=self._authority.ca_pem
+        )
+
+    def fetch(self) -> grpc.ServerCertificateConfiguration:
+        if clock.monotonic() - self._made_at > _RENEW_SERVER_AFTER.total_seconds():
+            self._current = self.make()
+        return self._current
+
+
+def _credentials(certificate: _ServerCertificate, *, mutual: bool) -> grpc.ServerCredentials:
+    return grpc.dynamic_ssl_server_credentials(
+        certificate.fetch(), certificate.fetch, require_client_authentication=mutual
+    )
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError as e:
+        raise Unavailable(f"{address} cannot be bound: {e}") from e
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+async def start(
+    values: Values, transactions: Transactions, store: Store, keys: KeySource, authority: Authority
+) -> Servers:
+    """Bind both doors and serve. Raises: Unavailable when an address is taken."""
+    hosts = {a.rpartition(":")[0] for a in (values.gateway_address, values.enrol_address)}
+    names = tuple(sorted({"localhost", "127.0.0.1", *(hosts - {"0.0.0.0", "[::]"})}))  # noqa: S104 - left out
+    certificate = _ServerCertificate(authority, names)
+    gateway, enrol = grpc.aio.server(options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
+    places = Places(
+        gateway=_bind(gateway, values.gateway_address, _credentials(certificate, mutual=True)),
+        enrol=_bind(enrol, values.enrol_address, _credentials(certificate, mutual=False)),
+        temporal=values.temporal_address,
+        namespace=values.temporal_namespace,
+    )
+    callers = Callers(transactions)
+    register: Callable[..., None] = add_AgentGatewayServicer_to_server  # generated code has no types
+    register(Gateway(transactions, store, authority, places, callers), gateway)
+    register(EnrolmentDoor(transactions, keys, authority, places), enrol)
+    await gateway.start()
+    await enrol.start()
+    return Servers(gateway, enrol, places)
