@@ -1,0 +1,42 @@
+"""`python -m stackly.local.hub --home DIR --host 127.0.0.1 --port N`"""
+
+import argparse
+import ipaddress
+from pathlib import Path
+
+import uvicorn
+
+from stackly import log
+from stackly.local.hub.app import app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="stackly.local.hub", description="A GitHub of one machine.")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--base-url", help="how others reach it, when that differs")
+    given = parser.parse_args()
+    if not _loopback(given.host):
+        parser.error("--host must be a loopback address: pushes need no password here")
+    log.configure("hub")
+    base_url = given.base_url or f"http://{given.host}:{given.port}"
+    uvicorn.run(
+        app(given.home, base_url),
+        host=given.host,
+        port=given.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

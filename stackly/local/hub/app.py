@@ -1,0 +1,97 @@
+"""The hub as one ASGI application."""
+
+import asyncio
+import contextlib
+import html
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import HTMLResponse
+
+from stackly import log
+from stackly.local.hub import git_http, rest, rest_hooks
+from stackly.local.hub.faults import Faults
+from stackly.local.hub.hub import Hub, build
+from stackly.local.hub.problems import Problem, answer
+
+_log = log.get("hub")
+
+
+def app(home: Path, base_url: str) -> FastAPI:
+    """A GitHub of one machine: `home` holds its repositories and deliveries, `base_url` is how it is reached."""
+    hub = build(home, base_url)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        lost = hub.store.fail_lost_deliveries()
+        _log.info("hub.started", lost_deliveries=lost)
+        sending = asyncio.create_task(hub.deliveries.run())
+        yield
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        hub.store.close()
+
+    api = FastAPI(title="Stackly hub", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    api.state.hub = hub
+    _guard(api, base_url)
+    for kind in (HTTPException, RequestValidationError):
+        api.add_exception_handler(kind, answer)
+    _own_routes(api, hub)
+    for router in (rest.router(hub), rest_hooks.router(hub), git_http.router(hub)):
+        api.include_router(router)
+    return api
+
+
+def _guard(api: FastAPI, base_url: str) -> None:
+    """Nobody signs in here, so a web page the developer visits must not be able to push.
+
+    The Host header stops DNS rebinding, the Origin header requests of foreign pages.
+    """
+    own = urlsplit(base_url).hostname or "localhost"
+
+    @api.middleware("http")
+    async def same_origin(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        origin = request.headers.get("origin")
+        if origin is not None and origin.rstrip("/") != base_url.rstrip("/"):
+            return answer(request, Problem(403, "Requests of other web pages are refused."))
+        return await go_on(request)
+
+    api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "127.0.0.1", "localhost", "[::1]"])
+
+
+def _own_routes(api: FastAPI, hub: Hub) -> None:
+    @api.get("/healthz")
+    async def healthz() -> dict[str, Any]:
+        return {"status": "ok", "repositories": len(hub.store.repos())}
+
+    @api.get("/_faults")
+    async def faults() -> Faults:
+        return hub.dice.faults
+
+    @api.put("/_faults")
+    async def set_faults(body: Faults) -> Faults:
+        hub.dice.set(body)
+        return body
+
+    @api.get("/", response_class=HTMLResponse)
+    async def front_page() -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(repo.full_name)}</td><td>{html.escape(repo.default_branch)}</td>"
+            f"<td>{html.escape(repo.pushed_at or 'never')}</td>"
+            f"<td><code>git clone {html.escape(hub.shapes.clone_url(repo))}</code></td></tr>"
+            for repo in hub.store.repos()
+        )
+        return _PAGE.replace("{rows}", rows or '<tr><td colspan="4">No repository yet.</td></tr>')
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Hub</title>
+<style>body{font:16px system-ui;margin:2rem auto;max-width:60rem}td,th{text-align:left;padding:.4rem .8rem}</style>
+<h1>Repositories on this machine</h1>
+<table><tr><th>Repository</th><th>Default branch</th><th>Last push</th><th></th></tr>{rows}</table></html>
+"""

@@ -1,0 +1,54 @@
+"""The hub's parts, put together once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stackly.local.hub.deliveries import Deliveries
+from stackly.local.hub.faults import Dice
+from stackly.local.hub.pushes import Pushes
+from stackly.local.hub.repositories import RefChange, Repositories
+from stackly.local.hub.shapes import Shapes
+from stackly.local.hub.store import Repo, Store
+
+USER = "developer"
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """`user` is who acts when nobody says who they are."""
+
+    store: Store
+    shapes: Shapes
+    repositories: Repositories
+    pushes: Pushes
+    deliveries: Deliveries
+    dice: Dice
+    spool: Path
+    user: str = USER
+
+    async def pushed(self, repo: Repo, changes: list[RefChange]) -> Repo:
+        """Note a push. The first branch of an empty repository becomes its default, as on GitHub."""
+        self.store.pushed(repo.id)
+        refs = await self.repositories.refs(repo.id)
+        created = [c.ref.removeprefix("refs/heads/") for c in changes if c.created and c.ref.startswith("refs/heads/")]
+        if created and f"refs/heads/{repo.default_branch}" not in refs:
+            await self.repositories.point_head(repo.id, created[0])
+            self.store.change_repo(repo.id, default_branch=created[0], description=repo.description)
+        return self.store.repo_by_id(repo.id) or repo
+
+
+def build(home: Path, base_url: str) -> Hub:
+    store, dice = Store(home), Dice()
+    shapes, repositories = Shapes(base_url, store), Repositories(home / "repositories")
+    spool = home / "spool"
+    for folder in (repositories.root, spool):
+        folder.mkdir(parents=True, exist_ok=True)
+    return Hub(
+        store=store,
+        shapes=shapes,
+        repositories=repositories,
+        pushes=Pushes(repositories, shapes),
+        deliveries=Deliveries(store, dice),
+        dice=dice,
+        spool=spool,
+    )
