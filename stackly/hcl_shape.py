@@ -12,6 +12,8 @@ Check = Callable[[Any], Any]  # takes the plain value, gives what is kept; raise
 
 _PLAIN = {"string": "text in quotes", "number": "a number", "bool": "true or false", "list": "a list"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_ITEMS = 100  # of a list, unless its field says otherwise
+MAX_BLOCKS = 32  # of one type in one block
 _DURATION = r"([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?"
 
 
@@ -114,6 +116,10 @@ def _blocks(block: Block, shape: Shape, file: str, problems: list[FileProblem]) 
                 FileProblem(file, inner.line, inner.column, f"a second `{shown}`; the first is in line {first}")
             )
             continue
+        if len(before) == MAX_BLOCKS:
+            message = f"more than {MAX_BLOCKS} `{inner.type}` blocks"
+            problems.append(FileProblem(file, inner.line, inner.column, message))
+            break
         out[inner.type] = (*before, read)
     for name, inner_shape in known.items():
         if inner_shape.required and not block.body.of_type(name):
@@ -163,6 +169,11 @@ def _list(value: Value, field: Field, file: str, problems: list[FileProblem]) ->
     out: list[Any] = []
     if not value.items and dict(field.schema).get("minItems"):
         problems.append(FileProblem(file, value.line, value.column, f'"{field.name}" must not be empty'))
+    most = dict(field.schema).get("maxItems", MAX_ITEMS)
+    if len(value.items) > most:
+        message = f'"{field.name}" has {len(value.items)} entries; at most {most} are allowed'
+        problems.append(FileProblem(file, value.line, value.column, message))
+        return tuple(out)
     for item in value.items:
         if item.kind != "string":
             message = f'"{field.name}" is a list of texts in quotes'
@@ -276,8 +287,13 @@ def _field_schema(field: Field) -> dict[str, Any]:
     extra = dict(field.schema)
     out: dict[str, Any] = {"description": field.about}
     if field.kind == "list":
-        outer = {k: extra.pop(k) for k in ("minItems",) if k in extra}
-        out |= {"type": "array", "items": {"type": "string"} | extra, "uniqueItems": True} | outer
+        outer = {k: extra.pop(k) for k in ("minItems", "maxItems") if k in extra}
+        out |= {
+            "type": "array",
+            "items": {"type": "string"} | extra,
+            "uniqueItems": True,
+            "maxItems": MAX_ITEMS,
+        } | outer
     else:
         out |= {"type": types[field.kind]} | extra
     return out

@@ -141,14 +141,8 @@ def test_any_text_is_read_or_refused_in_the_one_way(text: str) -> None:
 
 def _written(plain: hcl.Literal) -> str:
     if isinstance(plain, str):
-        safe = (
-            plain.replace("\\", "\\\\")
-            .replace('"', '\\"')
-            .replace("\n", "\\n")
-            .replace("\r", "\\r")
-            .replace("\t", "\\t")
-        )
-        return '"' + safe.replace("${", "$${").replace("%{", "%%{") + '"'
+        named = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "%": "\\u0025"}
+        return '"' + "".join(named.get(c, c) for c in plain) + '"'
     if isinstance(plain, list):
         return "[" + ", ".join(_written(item) for item in plain) + "]"
     if isinstance(plain, dict):

@@ -13,7 +13,7 @@ from stackly.policy.windows import zone
 MAX_BYTES = 64 * 1024
 _NAME = r"[a-z][a-z0-9_-]{0,62}"
 _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
-_SOME = (("minItems", 1),)
+_SOME = (("minItems", 1), ("maxItems", 12))
 
 
 def policies(text: str, file: str) -> list[Policy]:
@@ -163,7 +163,14 @@ SCHEDULE = Shape(
         Field("allowed_hours", "list", "Half-open hours: 9-17 ends at 17:00.", (), check=_hours, schema=_SOME),
         Field("allowed_days", "list", "Days on which those hours start.", (), check=_days, schema=_SOME),
         Field("timezone", "string", "IANA zone as Area/City.", "UTC", check=_zone),
-        Field("exception_dates", "list", "Local dates that are closed as a whole.", (), check=_date),
+        Field(
+            "exception_dates",
+            "list",
+            "Local dates that are closed as a whole.",
+            (),
+            check=_date,
+            schema=(("maxItems", 400),),
+        ),
     ),
     blocks=(DENY,),
 )

@@ -16,7 +16,8 @@ from stackly.policy.model import ALL_DAYS, Deny, Hours, Window
 HORIZON_DAYS = 3660  # nothing opens within ten years: it never opens
 FIT_DAYS = 400  # a year of windows is every window there is
 _DAY = timedelta(days=1)
-_MIDDAY = 1440
+_MIDNIGHT = 1440
+_SOME_MONDAY = date(2024, 1, 1)
 
 
 @functools.cache
@@ -95,7 +96,7 @@ def next_opening(window: Window, at: datetime, days: int = HORIZON_DAYS) -> date
 
 def closes_at(window: Window, at: datetime, days: int = HORIZON_DAYS) -> datetime | None:
     """The first moment from `at` on that is outside; None when there is none within `days`."""
-    if window.days == ALL_DAYS and not window.deny and not window.except_dates and Hours(0, _MIDDAY) in window.hours:
+    if window.days == ALL_DAYS and not window.deny and not window.except_dates and Hours(0, _MIDNIGHT) in window.hours:
         return None
     return _first(window, at, days, want=False)
 
@@ -148,30 +149,42 @@ def _changes(window: Window, at: datetime, days: int, *, want: bool) -> Iterator
     """
     start = datetime(at.year, at.month, at.day, tzinfo=UTC)
     marks = _boundaries(window)
+    may = [_may_be(window, (start + shift * _DAY).date(), want=want) for shift in (-1, 0)]
     for _ in range(days):
-        dates = [(start + shift * _DAY).date() for shift in (-1, 0, 1)]
-        if any(_may_be(window, day, want=want) for day in dates):
+        may = [*may[-2:], _may_be(window, (start + _DAY).date(), want=want)]
+        if any(may):
+            dates = [(start + shift * _DAY).date() for shift in (-1, 0, 1)]
             found = {m for day in dates for m in _instants(window.timezone, day, marks) if start <= m < start + _DAY}
             yield from sorted(m for m in found | _transitions(window.timezone, start) if m > at)
         start += _DAY
 
 
+@functools.lru_cache(maxsize=256)
 def _boundaries(window: Window) -> tuple[int, ...]:
     spans = [*window.hours, *(span for deny in window.deny for span in deny.hours)]
-    return tuple(sorted({0, *(span.start for span in spans), *(span.end % _MIDDAY for span in spans)}))
+    return tuple(sorted({0, *(span.start for span in spans), *(span.end % _MIDNIGHT for span in spans)}))
 
 
 def _may_be(window: Window, day: date, *, want: bool) -> bool:
-    """False only when no minute of the local day can give the wanted answer."""
-    near = {day.weekday(), (day.weekday() - 1) % 7} & set(window.days)
-    if want:
-        shut = any(_dated(d, day) and d.days == ALL_DAYS and Hours(0, _MIDDAY) in d.hours for d in window.deny)
-        return bool(near) and not shut and day not in window.except_dates
-    whole = day.weekday() in window.days and Hours(0, _MIDDAY) in window.hours
-    return not whole or day in window.except_dates or any(_dated(d, day) for d in window.deny)
+    """False only when no minute of the local day gives the wanted answer."""
+    if day in window.except_dates:
+        return not want
+    dated = tuple(deny for deny in window.deny if _dated(deny, day))
+    return want in _answers(window.hours, window.days, dated, _boundaries(window), day.weekday())
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
+def _answers(
+    hours: tuple[Hours, ...], days: tuple[int, ...], deny: tuple[Deny, ...], marks: tuple[int, ...], weekday: int
+) -> frozenset[bool]:
+    """What a day of this weekday answers, at one minute or another, under these denials."""
+    day = _SOME_MONDAY + weekday * _DAY
+    return frozenset(
+        _covers(hours, days, day, mark) and not any(_covers(d.hours, d.days, day, mark) for d in deny) for mark in marks
+    )
+
+
+@functools.lru_cache(maxsize=512)
 def _instants(name: str, day: date, marks: tuple[int, ...]) -> tuple[datetime, ...]:
     tz = zone(name)
     walls = [datetime(day.year, day.month, day.day, m // 60, m % 60, tzinfo=tz) for m in marks]

@@ -1,0 +1,242 @@
+import json
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackly.errors import FileInvalid, FileProblem
+from stackly.stacks.config import (
+    Budget,
+    PolicyName,
+    Schedule,
+    StackConfig,
+    State,
+    Trigger,
+    kind,
+    parse,
+    unknown_policies,
+)
+from stackly.stacks.config_cron import cron
+from stackly.stacks.config_schema import json_schema
+
+SMALL = """stack "example" {
+  version = "1.0.0"
+  
+  variables {
+    environment = "prod"
+    region = "us-west-2"
+  }
+  
+  policies = [
+    "deployment_window",
+    "production_approval"
+  ]
+  
+  hooks {
+    pre_plan = ["validate_quotas"]
+    post_apply = ["notify_slack"]
+  }
+}
+"""  # noqa: W293 - as found
+
+EVERYTHING = (
+    SMALL[:-2]
+    + """  suite     = "suite.yaml"
+  target    = "docker"
+  execution = "modules"
+  infrastructure = "standing"
+  trigger {
+    branches      = ["main", "release/*"]
+    pull_requests = false
+    paths         = ["src/**", "contrib/**"]
+  }
+  schedule {
+    benchmark = "0 3 * * *"
+    drift     = "15 * * * *"
+    timezone  = "Europe/Berlin"
+  }
+  budget {
+    max_duration      = "3h"
+    max_machine_hours = 24
+  }
+  state "staging" {
+    variables {
+      environment = "staging"
+      sizes       = [1, 2.5, { a = null }]
+    }
+  }
+}
+"""
+)
+
+
+def refused(text: str) -> list[tuple[int, int, str]]:
+    with pytest.raises(FileInvalid) as caught:
+        parse(text, "a/stackly.hcl")
+    assert all(p.file == "a/stackly.hcl" for p in caught.value.problems)
+    return [(p.line, p.column, p.message) for p in caught.value.problems]
+
+
+def test_the_well_known_example_parses_as_it_is() -> None:
+    assert parse(SMALL, "f") == StackConfig(
+        name="example",
+        version="1.0.0",
+        variables={"environment": "prod", "region": "us-west-2"},
+        policies=(PolicyName("deployment_window", 10, 5), PolicyName("production_approval", 11, 5)),
+        hooks={"pre_plan": ("validate_quotas",), "post_apply": ("notify_slack",)},
+    )
+
+
+def test_every_line_is_optional() -> None:
+    assert parse('stack "s" {\n}\n', "f") == StackConfig("s")
+
+
+def test_every_part_arrives() -> None:
+    config = parse(EVERYTHING, "f")
+    assert (config.suite, config.target, config.execution) == ("suite.yaml", "docker", "modules")
+    assert config.trigger == Trigger(("main", "release/*"), pull_requests=False, paths=("src/**", "contrib/**"))
+    assert config.schedule == Schedule("0 3 * * *", "15 * * * *", "Europe/Berlin")
+    assert config.budget == Budget(3 * 3600, 24.0)
+    assert config.states == (State("staging", {"environment": "staging", "sizes": [1, 2.5, {"a": None}]}),)
+    assert (config.environment(), config.environment("staging")) == ("prod", "staging")
+    assert config.state_variables("staging")["region"] == "us-west-2"
+
+
+@pytest.mark.parametrize("text", [SMALL, EVERYTHING, 'stack "s" {\n}\n'])
+def test_storage_loses_nothing(text: str) -> None:
+    config = parse(text, "f")
+    assert StackConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ('"1.0.0"', "1.0", 2, "text in quotes"),
+        ('"1.0.0"', "var.v", 2, "only literal values here"),
+        ('region = "us-west-2"', "region = local.x", 6, "only literal values here"),
+        ('region = "us-west-2"', 'environment = "x"', 6, "set twice"),
+        ("variables {", "variables = {", 4, "is a block"),
+        ('"deployment_window"', '"production_approval"', 11, "listed twice"),
+        ("pre_plan", "pre_plam", 15, "unknown attribute `pre_plam`"),
+        ('"suite.yaml"', '"../suite.yaml"', 18, "no path inside"),
+        ('"docker"', '"dokcer"', 19, "not one of local, docker"),
+        ('"modules"', '"module"', 20, "not one of stack, modules"),
+        ('"standing"', "true", 21, "text in quotes"),
+        ('"release/*"', '"/release"', 23, "relative to the repository"),
+        ("= false", '= "no"', 24, "true or false"),
+        ('"0 3 * * *"', '"0 3 * *"', 28, "five"),
+        ('"0 3 * * *"', '"61 3 * * *"', 28, "no minute"),
+        ('"0 3 * * *"', '"*/10 * * * *"', 28, "at least 15"),
+        ('"Europe/Berlin"', '"CET"', 30, "Area/City"),
+        ('"3h"', '"3"', 33, "no duration"),
+        ('"3h"', '"3d"', 33, "outside 1m to 48h"),
+        ("= 24", "= -1", 34, "outside 0.1"),
+        ('state "staging"', 'state "default"', 36, "the stack itself"),
+        ('state "staging"', "state", 36, "one name"),
+        ("budget {", "budgets {", 32, "unknown block `budgets`"),
+        ('stack "example"', 'stack "Example"', 1, "must match"),
+    ],
+)
+def test_each_mistake_is_named_at_its_line(old: str, new: str, line: int, says: str) -> None:
+    assert old in EVERYTHING
+    ((at, column, message),) = refused(EVERYTHING.replace(old, new, 1))
+    assert at == line
+    assert column >= 1
+    assert says in message
+
+
+def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
+    text = EVERYTHING.replace('"docker"', '"x"').replace('"3h"', '"x"').replace("hooks {", "hook {")
+    text = text.replace('"Europe/Berlin"', '"EST"')
+    assert [line for line, _, _ in refused(text)] == [14, 19, 30, 33]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", 1, "there is no `stack` block"),
+        ("# nothing\n", 1, "there is no `stack` block"),
+        ('stack "a" {\n}\nstack "b" {\n}\n', 3, "a second `stack`"),
+        ('terraform {\n}\nstack "a" {\n}\n', 1, "unknown block `terraform`"),
+        ('stack "a" {\n  budget {\n  }\n  budget {\n  }\n}\n', 4, "the first is in line 2"),
+        ('stack "a" {\n  state "x" {\n  }\n  state "x" {\n  }\n}\n', 4, 'a second `state "x"`'),
+    ],
+)
+def test_blocks_stand_once(text: str, line: int, says: str) -> None:
+    ((at, _, message),) = refused(text)
+    assert at == line
+    assert says in message
+
+
+def test_unknown_policies_keep_their_place_through_storage() -> None:
+    stored = StackConfig.from_json(parse(SMALL, "f").as_json())
+    assert unknown_policies(stored, ["deployment_window"], "a/stackly.hcl") == [
+        FileProblem("a/stackly.hcl", 11, 5, 'there is no policy "production_approval"; known: deployment_window')
+    ]
+
+
+def test_the_kind_follows_from_suite_and_infrastructure() -> None:
+    small, standing = parse(SMALL, "f"), parse(EVERYTHING, "f")
+    assert [kind(small, True), kind(standing, True)] == ["ephemeral", "standing"]
+    assert [kind(small, False), kind(standing, False)] == ["plain", "plain"]
+
+
+@pytest.mark.parametrize("line", ["0 3 * * *", "*/15 * * * *", "0,30 9-17 * * MON-FRI", "5 0 29 2 *", "0 */6 1,15 * *"])
+def test_cron_lines_that_are_fine(line: str) -> None:
+    assert cron(line) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "* * * * *",
+        "0,10 * * * *",
+        "59,0 * * * *",
+        "50/5 3 * * *",
+        "0 3 31 2 *",
+        "0 3 * * 7",
+        "0 24 * * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "@daily",
+        "0 3 L * *",
+        "0 3 * * MON-",
+    ],
+)
+def test_cron_lines_that_are_not(line: str) -> None:
+    with pytest.raises(ValueError, match=r"`|step"):
+        cron(line)
+
+
+CHECK = jsonschema.Draft202012Validator(json_schema())
+
+
+def test_the_schema_is_one_and_takes_the_example() -> None:
+    CHECK.check_schema(json_schema())
+    example = {
+        "stack": {
+            "example": {
+                "version": "1.0.0",
+                "variables": {"environment": "prod"},
+                "policies": ["deployment_window"],
+                "hooks": {"pre_plan": ["validate_quotas"]},
+                "state": {"staging": {"variables": {"environment": "staging"}}},
+            }
+        }
+    }
+    CHECK.validate(example)
+
+
+_names = st.sampled_from(["version", "target", "execution", "policies", "trigger", "budget", "tarket", "state"])
+_values = st.sampled_from(['"local"', '"stack"', '"x y"', '["a"]', '["a", "a"]', "[1]", "3", "true", "{}"])
+
+
+@given(_names, _values)
+@settings(max_examples=60, deadline=None)
+def test_the_schema_never_refuses_what_the_reader_takes(name: str, value: str) -> None:
+    try:
+        parse(f'stack "s" {{\n  {name} = {value}\n}}\n', "f")
+    except FileInvalid:
+        return
+    CHECK.validate({"stack": {"s": {name: json.loads(value)}}})
