@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,8 @@ import asyncpg
 from stackly import db
 from stackly.accounts import service as accounts
 from stackly.accounts.model import Identity, Role
+from stackly.agents import service as agents
+from stackly.agents.authority import Authority
 from stackly.errors import StacklyError, Unauthenticated, Unavailable
 from stackly.local import components, postgres, schema
 from stackly.local.home import Config, Home, configured, write_endpoints, write_private
@@ -21,6 +24,7 @@ from stackly.settings import Settings
 from stackly.storage import Store
 
 ADMIN = "local-admin"
+SITE_AGENT = "local"
 EVERY_GROUP = "*"  # of all groups, also of those that a policy names tomorrow
 _PATIENCE_S = 60.0
 
@@ -40,6 +44,26 @@ async def make_platform(home: Home, config: Config) -> None:
 
 async def renew_link(home: Home, config: Config) -> None:
     await _admin_and_link(home, config, Settings.load(home.path))
+
+
+async def make_enrolment(home: Home) -> None:
+    """A fresh one-time token for the home's site agent, beside what it needs to enrol with."""
+    settings = Settings.load(home.path)
+    authority = Authority.open(settings.ca)
+    engine = db.engine(settings.database_url, size=1, application="bootstrap")
+    try:
+        async with db.transactions(engine)() as session:
+            account = await accounts.ensure_account(session, settings.account)
+            issued = await agents.create_site_agent(session, account.id, SITE_AGENT, {"home": "local"})
+    finally:
+        await engine.dispose()
+    told = {
+        "token": issued.token,
+        "enrol_address": settings.enrol_address,
+        "ca_pem": authority.ca_pem.decode(),
+        "agent_id": issued.agent.id,
+    }
+    write_private(home.enrolment, json.dumps(told))
 
 
 async def _create_database(cluster: postgres.Cluster) -> None:
@@ -103,6 +127,8 @@ def main(argv: list[str]) -> None:
                 make_postgres(home, config)
             case ["platform"]:
                 asyncio.run(make_platform(home, config))
+            case ["enrolment"]:
+                asyncio.run(make_enrolment(home))
             case ["link"]:
                 asyncio.run(renew_link(home, config))
             case _:

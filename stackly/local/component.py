@@ -118,6 +118,29 @@ def http_ok(port: int, path: str, accepted: range = range(200, 500)) -> Probe:
     return ready
 
 
+def keeps_files(filer: int) -> Probe:
+    """SeaweedFS' doors open before its volumes are read: only a file written and read back tells."""
+
+    def ready() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", filer, timeout=5)
+        try:
+            connection.request("PUT", "/ready", b"ready")
+            written = connection.getresponse()
+            written.read()
+            connection.request("GET", "/ready")
+            return written.status == 201 and connection.getresponse().read() == b"ready"
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return ready
+
+
+def both(one: Probe, other: Probe) -> Probe:
+    return lambda: one() and other()
+
+
 def at_once() -> bool:
     """For a component without a door: it is ready when it lives."""
     return True

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stackly.errors import Unavailable
 from stackly.local import postgres
-from stackly.local.component import Component, at_once, http_ok, tcp
+from stackly.local.component import Component, at_once, both, http_ok, keeps_files, tcp
 from stackly.local.home import Config, Home, write_private
 
 NAMES = ("postgres", "temporal", "s3", "hub", "api", "dispatcher", "control", "agent")
@@ -95,12 +95,14 @@ def _s3(home: Home, config: Config) -> Component:
     argv += [f"-s3.port={ports['s3']}", f"-s3.port.grpc={ports['s3_grpc']}"]
     # Two doors nobody asked for; and room for more than the one bucket that 10 volumes of 30 GB would hold.
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=200", "-master.volumeSizeLimitMB=64"]
+    # It would go on for ten seconds after SIGTERM so that a balancer may notice; here is none.
+    argv += ["-volume.preStopSeconds=0"]
     return Component(
         name="s3",
         argv=argv,
         cwd=home.run("s3"),
         address=config.address("s3"),
-        ready=http_ok(ports["s3"], "/healthz"),
+        ready=both(http_ok(ports["s3"], "/healthz"), keeps_files(ports["s3_filer"])),
         ports=tuple(ports.values()),
         ready_s=120,  # it reads its volumes at a restart
     )

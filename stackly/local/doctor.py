@@ -1,0 +1,129 @@
+"""What this machine lacks, and the one command that mends each."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stackly.errors import StacklyError
+from stackly.local import components, platform, postgres, processes, terraform, unprivileged
+from stackly.local.home import Config, Home, configured, free
+
+_LEAST_DISK = 2 * 2**30
+_LEAST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Shape: `fix` is what to do, empty when `ok`; what is `optional` may be absent."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    optional: bool = False
+
+
+Progress = Callable[[Finding], None]
+
+
+def doctor(home: Path, progress: Progress = lambda _: None) -> list[Finding]:
+    """Look at everything a home needs; nothing is changed, and a home is not made."""
+    place = Home(home.resolve())
+    checks: list[Callable[[Home], Finding]] = [_python, _git, _terraform, _docker, _services, _postgres, _disk, _ports]
+    found = []
+    for check in checks:
+        found.append(check(place))
+        progress(found[-1])
+    return found
+
+
+def _python(_: Home) -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    ok = sys.version_info >= _LEAST_PYTHON
+    return Finding("python", ok, f"{version} ({sys.executable})", "" if ok else "install Python 3.11 or newer")
+
+
+def _git(_: Home) -> Finding:
+    said = _said(["git", "--version"])
+    return Finding("git", bool(said), said or "not found", "" if said else "apt-get install git")
+
+
+def _terraform(home: Home) -> Finding:
+    found = terraform.find(home)
+    if found is None:
+        return Finding("terraform", False, f"not found; `up` downloads {terraform.VERSION}", terraform.fix(home))
+    said = _said([str(found), "version"])
+    return Finding("terraform", bool(said), f"{said or 'does not run'} ({found})", "" if said else terraform.fix(home))
+
+
+def _docker(_: Home) -> Finding:
+    said = _said(["docker", "version", "--format", "{{.Server.Version}}"])
+    detail = f"server {said}" if said else "no daemon answers; only the target `docker` needs one"
+    return Finding("docker", bool(said), detail, "" if said else "start Docker: systemctl start docker", optional=True)
+
+
+def _services(_: Home) -> Finding:
+    try:
+        found = [components.program(name) for name in ("temporal", "weed")]
+        found.append(str(postgres.binary("postgres")))
+    except StacklyError as e:
+        return Finding("services", False, e.detail, "make up")
+    return Finding("services", True, ", ".join(found))
+
+
+def _postgres(home: Home) -> Finding:
+    way = unprivileged.how(postgres.binary("postgres"), home.run("postgres") / "data")
+    ok = unprivileged.possible(way)
+    detail = {
+        "as_is": "runs as you",
+        "setuid": "runs as nobody, because you are root",
+        "namespace": "runs in a user namespace, because you are root and others may not look into this directory",
+    }[way]
+    fix = "start it as another user than root, or allow user namespaces: sysctl user.max_user_namespaces=10000"
+    return Finding("postgres user", ok, detail, "" if ok else fix)
+
+
+def _disk(home: Home) -> Finding:
+    place = next(p for p in (home.path, *home.path.parents) if p.exists())
+    left = shutil.disk_usage(place).free
+    ok = left >= _LEAST_DISK and os.access(place, os.W_OK)
+    detail = f"{left / 2**30:.1f} GiB free at {place}{'' if os.access(place, os.W_OK) else ', not writable'}"
+    return Finding(
+        "disk", ok, detail, "" if ok else "free 2 GiB, or set STACKLY_HOME to a writable directory with room"
+    )
+
+
+def _ports(home: Home) -> Finding:
+    if not home.config.exists():
+        return Finding("ports", True, "chosen at the first `up`")
+    try:
+        config = configured(home)
+    except StacklyError as e:
+        return Finding("ports", False, e.detail, "stackly down --wipe")
+    taken = _taken(home, config)
+    fix = "end what holds them, or forget this home: stackly down --wipe"
+    return Finding("ports", not taken, ", ".join(taken) or "this home's ports are its own", fix if taken else "")
+
+
+def _taken(home: Home, config: Config) -> list[str]:
+    """Ports of stopped components that something else holds."""
+    running = {c["name"] for c in platform.status(home.path)["components"] if c["pid"]}
+    taken = []
+    for name, port in config.ports.items():
+        owner = "api" if name in {"gateway", "enrol"} else name.split("_")[0]
+        if owner not in running and not free(port):
+            taken.append(f"{port} ({name}) is held by {processes.holder_of(port) or 'another program'}")
+    return taken
+
+
+def _said(argv: list[str]) -> str:
+    """The first line a program prints, or nothing when it is missing or fails."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip().partition("\n")[0] if done.returncode == 0 else ""

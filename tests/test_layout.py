@@ -1,0 +1,60 @@
+"""Where things stand: what no linter asks for."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+_GENERATED = {"gateway_pb2.py", "gateway_pb2.pyi", "gateway_pb2_grpc.py"}
+_EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+_LONGEST = 400
+
+
+def _files() -> list[Path]:
+    found = [p for room in ("stackly", "agent", "tests") for p in (ROOT / room).rglob("*.py")]
+    return sorted(p for p in found if p.name not in _GENERATED)
+
+
+FILES = _files()
+
+
+def _workflows(tree: ast.Module) -> list[str]:
+    return [n.name for n in tree.body if isinstance(n, ast.ClassDef) and any(map(_is_defn, n.decorator_list))]
+
+
+def _is_defn(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return ast.unparse(called) == "workflow.defn"
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(FILES) > 50
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_file(file: Path) -> None:
+    text = file.read_text()
+    lines = text.count("\n")
+    assert lines <= _LONGEST, f"{lines} lines; split it by verb or noun"
+    assert file.stem not in _EMPTY_NAMES, "a name that says nothing; name it after its noun"
+    if file.name == "__init__.py":
+        assert not text, "packages are empty: import from where a thing is"
+    if file.is_relative_to(ROOT / "stackly" / "engine"):
+        assert len(_workflows(ast.parse(text))) <= 1, "one workflow class a file"
+
+
+def test_a_workflow_is_recognised() -> None:
+    both = "@workflow.defn\nclass A: ...\n@workflow.defn(name='b')\nclass B: ...\n@other\nclass C: ...\n"
+    assert _workflows(ast.parse(both)) == ["A", "B"]
+
+
+def _entry_point(file: Path) -> bool:
+    inside = file.relative_to(ROOT)
+    return inside.parts[:2] == ("stackly", "local") or inside.name in {"main.py", "worker.py", "dispatcher.py"}
+
+
+@pytest.mark.parametrize("room", ["stackly", "agent"])
+def test_settings_are_read_at_entry_points_only(room: str) -> None:
+    readers = [f for f in FILES if f.is_relative_to(ROOT / room) and "stackly.settings" in f.read_text()]
+    assert [str(f.relative_to(ROOT)) for f in readers if not _entry_point(f)] == []
