@@ -118,7 +118,7 @@ async def test_whatever_backend_a_module_has_the_state_is_ours(site, block):
 async def test_a_backend_in_an_override_that_sorts_after_ours_is_refused(site):
     block = 'terraform {\n  backend "local" {\n    path = "/nowhere/x"\n  }\n}\n'
     with pytest.raises(Invalid, match="_override"):
-        await apply(site, context_for(bundle(main__tf=PLAIN, **{"zz_override__tf": block})))
+        await apply(site, context_for(bundle(main__tf=PLAIN, zz_override__tf=block)))
 
 
 async def test_a_module_with_a_suite_must_take_the_contract_variables(site):
