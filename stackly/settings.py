@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     ca: Path
     mirrors: Path
     max_starting: int = 8
+    postgres_majors: tuple[str, ...] = ("16", "18")
+    policies: Path | None = None
     terraform_releases: str = "https://releases.hashicorp.com"
     github_token: SecretStr = SecretStr("")
     github_client_id: str = ""
@@ -68,6 +70,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Variables win over the home's file, which arrives as arguments; no .env is read."""
         return env_settings, init_settings
+
+    @property
+    def policy_folders(self) -> tuple[Path, ...]:
+        """The home's own policies win over the shipped ones of the same name."""
+        shipped = self.policies or Path(__file__).parent.parent / "policies"
+        return (self.home / "policies", shipped)
 
     @classmethod
     def load(cls, home: Path) -> "Settings":

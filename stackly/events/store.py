@@ -126,14 +126,14 @@ async def record_decision(session: Session, decision: DecisionRecord) -> Decisio
     return DecisionId(str(stored))
 
 
-async def pusher_of(session: Session, hook: str, ref: str, commit: str) -> str | None:
+async def pusher_of(session: Session, repo: str, ref: str, commit: str) -> str | None:
     """Who GitHub says pushed this commit to this ref, if a recent delivery told; git itself does not know."""
     rows = await session.execute(
         text(
-            "SELECT body FROM deliveries WHERE hook = :hook AND event = 'push' AND status = 'received'"
-            " AND length(body) < 262144 ORDER BY received_at DESC LIMIT 20"
+            "SELECT d.body FROM deliveries d JOIN hooks h ON h.id = d.hook WHERE h.repo = :repo AND d.event = 'push'"
+            " AND d.status = 'received' AND length(d.body) < 262144 ORDER BY d.received_at DESC LIMIT 20"
         ),
-        {"hook": hook},
+        {"repo": repo},
     )
     for row in rows:
         body = json.loads(row.body)

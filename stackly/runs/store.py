@@ -12,7 +12,7 @@ from stackly.db import Session, notify
 from stackly.errors import NotFound
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
-from stackly.ids import RunId, new_id
+from stackly.ids import new_id
 from stackly.runs.model import (
     PRIORITY,
     TERMINAL,
@@ -276,6 +276,12 @@ async def open_destroy(session: Session, state: str) -> Run | None:
     return None if row is None else as_run(row)
 
 
+async def count_runs(session: Session, state: str) -> int:
+    rows = await session.execute(text("SELECT count(*) FROM operations WHERE state = :state"), {"state": state})
+    count: int = rows.scalar_one()
+    return count
+
+
 async def children(session: Session, run: str) -> Sequence[Run]:
     rows = await session.execute(text("SELECT * FROM operations WHERE parent = :run ORDER BY id"), {"run": run})
     return [as_run(r) for r in rows.mappings()]
@@ -285,6 +291,3 @@ async def request_cancel(session: Session, run: str) -> None:
     """A column; whoever is about to act reads it (ENGINE rule 9)."""
     await session.execute(text("UPDATE operations SET cancel_requested = true WHERE id = :id"), {"id": run})
 
-
-def as_run_id(value: str) -> RunId:
-    return RunId(value)

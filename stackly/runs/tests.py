@@ -63,9 +63,7 @@ async def list_tests(session: Session, run: str) -> list[TestRecord]:
 
 async def get_test(session: Session, run: str, test: str, *, lock: bool = False) -> TestRecord:
     rows = await session.execute(
-        text(
-            f"SELECT * FROM tests WHERE operation = :run AND test = :test {'FOR UPDATE' if lock else ''}"
-        ),
+        text(f"SELECT * FROM tests WHERE operation = :run AND test = :test {'FOR UPDATE' if lock else ''}"),
         {"run": run, "test": test},
     )
     row = rows.mappings().one_or_none()
@@ -145,3 +143,20 @@ async def again_phase(session: Session, run: str, test: str, name: str) -> None:
         text("UPDATE phases SET iterations = iterations + 1 WHERE operation = :run AND test = :test AND name = :name"),
         {"run": run, "test": test, "name": name},
     )
+
+
+async def phase_is_open(session: Session, run: str, test: str, name: str) -> bool:
+    rows = await session.execute(
+        text("SELECT 1 FROM phases WHERE operation = :run AND test = :test AND name = :name AND status = 'running'"),
+        {"run": run, "test": test, "name": name},
+    )
+    return rows.one_or_none() is not None
+
+
+async def has_open_test(session: Session, state: str) -> bool:
+    """Whether a test that has not ended holds this state."""
+    rows = await session.execute(
+        text("SELECT 1 FROM tests WHERE state = :state AND status IN ('waiting','running') LIMIT 1"),
+        {"state": state},
+    )
+    return rows.one_or_none() is not None

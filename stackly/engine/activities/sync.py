@@ -136,7 +136,7 @@ class Sync(SyncActivities):
             return Pushed(repo, change, author="", committer="", pusher=None, subject="")
         info = await mirror.commit_info(change.commit)
         async with self._transactions() as session:
-            pusher = await events.pusher_of(session, repo.hook or "", change.ref, change.commit)
+            pusher = await events.pusher_of(session, repo.id, change.ref, change.commit)
         return Pushed(repo, change, info.author.name, info.committer.name, pusher, info.subject)
 
 

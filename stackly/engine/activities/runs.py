@@ -1,0 +1,260 @@
+"""A run's own activities: each is one transaction, and doing it again changes nothing."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+
+from stackly import clock, db
+from stackly.db import Session, Transactions
+from stackly.engine import gates, teardowns
+from stackly.engine.contracts.control import (
+    ApplyRecord,
+    Boundary,
+    Claim,
+    GateAnswer,
+    PlanRecord,
+    RunActivities,
+    RunEnd,
+    RunPlan,
+    StepLook,
+    TestBoard,
+    Verified,
+    VerifyAnswer,
+)
+from stackly.engine.contracts.steps import StepKey
+from stackly.engine.failures import tell_all
+from stackly.engine.policies import PolicyBook
+from stackly.events import store as events
+from stackly.events.model import Bell, EventName
+from stackly.runs import steps, store
+from stackly.runs import tests as tests_store
+from stackly.runs.model import (
+    TEST_TERMINAL,
+    TRANSITIONS,
+    Run,
+    RunEvent,
+    RunKind,
+    RunStatus,
+    TestRecord,
+    TestStatus,
+)
+from stackly.stacks import store as stacks
+from stackly.suites import gates as suite_gates
+from stackly.suites import store as suites
+from stackly.teardown import store as obligations
+
+_BEGINS: Mapping[RunKind, RunEvent] = {
+    RunKind.BENCHMARK: RunEvent.LOAD,
+    RunKind.DEPLOY: RunEvent.PLAN,
+    RunKind.DESTROY: RunEvent.TEAR_DOWN,
+}
+# What a run does after it recovered, by kind: it goes on where its kind works.
+_RESUMES: Mapping[RunKind, RunEvent] = {
+    RunKind.BENCHMARK: RunEvent.LOAD,
+    RunKind.DEPLOY: RunEvent.PLAN,
+    RunKind.DESTROY: RunEvent.TEAR_DOWN,
+}
+_MODULE = (
+    "target",
+    "path",
+    "variables",
+    "environment",
+    "network_cidr",
+    "machines",
+    "labels",
+    "owner_run",
+    "owner_test",
+)
+DEFAULT_TIMEOUT_S = 4 * 3600.0
+# A benchmark's deadline leaves room for teardown after its own timeout.
+TEARDOWN_ROOM = timedelta(hours=3)
+
+
+@tell_all
+class Runs(RunActivities):
+    def __init__(self, transactions: Transactions, book: PolicyBook) -> None:
+        self._transactions = transactions
+        self._book = book
+
+    @activity.defn(name="run.begin")
+    async def begin(self, claim: Claim) -> RunPlan:
+        async with self._transactions() as session:
+            run = await store.get_run(session, claim.run, lock=True)
+            mine = await store.claim_execution(session, claim.run, claim.execution)
+            if run.is_terminal or mine is None or mine.epoch is None:
+                return RunPlan(carry=False)
+            if mine.status is RunStatus.STARTING:
+                at = await db.now(session)
+                deadline = timedelta(seconds=_timeout_s(mine)) + TEARDOWN_ROOM
+                mine = await store.transition(session, mine, _BEGINS[mine.kind], at=at, deadline=deadline)
+            return await _plan_of(session, mine)
+
+    @activity.defn(name="run.board")
+    async def board(self, run: str) -> TestBoard:
+        async with self._transactions() as session:
+            found = await store.get_run(session, run, lock=True)
+            tests = await tests_store.list_tests(session, run)
+            tests = await _skip_unstarted(session, found, tests)
+            busy = [t for t in tests if t.status not in TEST_TERMINAL and t.status is not TestStatus.WAITING]
+            waiting = [t.test for t in tests if t.status is TestStatus.WAITING]
+            loading = [t for t in busy if t.status is TestStatus.RUNNING]
+            room = max(0, int(found.spec["suite"]["parallel"]) - len(loading))
+            if not waiting and busy and not loading and found.status is RunStatus.RUNNING:
+                await store.transition(session, found, RunEvent.TEAR_DOWN, at=await db.now(session))
+            # A test that was started and whose row does not say so yet is asked for again; its workflow id is its own.
+            return TestBoard(waiting[:room], len(waiting) + len(busy), found.cancel_requested)
+
+    @activity.defn(name="run.boundary")
+    async def boundary(self, given: Boundary) -> None:
+        at = clock.parse(given.at)
+        async with self._transactions() as session:
+            run = await store.get_run(session, given.run, lock=True)
+            if given.end:
+                ended = (given.run, given.test, given.end, at, given.status, given.detail or None)
+                await tests_store.end_phase(session, *ended)
+            if given.start:
+                await tests_store.start_phase(session, given.run, given.test, given.start, at)
+            if given.start == "apply":
+                await _move(session, run, RunEvent.APPLY)
+            if given.start == "teardown":
+                await _tearing_down(session, given.run, given.test)
+
+    @activity.defn(name="run.look")
+    async def look(self, key: StepKey) -> StepLook:
+        async with self._transactions() as session:
+            run = await store.get_run(session, key.run)
+            step = await steps.get_step(session, key)
+            if step is None:
+                return StepLook("none", cancelled=run.cancel_requested)
+            return StepLook(
+                str(step.status), dict(step.outcome) if step.outcome else None, cancelled=run.cancel_requested
+            )
+
+    @activity.defn(name="run.recovering")
+    async def recovering(self, given: Boundary) -> None:
+        """The agent died in a step; the run goes on when its row says so again."""
+        async with self._transactions() as session:
+            run = await store.get_run(session, given.run, lock=True)
+            back = RunEvent.APPLY if run.status is RunStatus.APPLYING else _RESUMES[run.kind]
+            moved = await _move(session, run, RunEvent.RECOVER, reason=given.detail)
+            await _move(session, moved, back)
+
+    @activity.defn(name="run.record_plan")
+    async def record_plan(self, given: PlanRecord) -> GateAnswer:
+        async with self._transactions() as session:
+            return await gates.record_plan(session, given, self._book)
+
+    @activity.defn(name="run.gate")
+    async def gate(self, given: Boundary) -> GateAnswer:
+        async with self._transactions() as session:
+            return await gates.pass_gate(session, given.run, self._book)
+
+    @activity.defn(name="run.record_apply")
+    async def record_apply(self, given: ApplyRecord) -> None:
+        async with self._transactions() as session:
+            run = await store.get_run(session, given.run)
+            await stacks.update_state(session, run.state, status="active", commit=run.commit, agent=run.agent)
+            payload = {"run": run.id, "outputs": sorted(given.outputs), "commit": run.commit}
+            await events.record(session, run.account, f"run/{run.id}", EventName.DEPLOY_COMPLETED, "", payload)
+
+    @activity.defn(name="run.verify")
+    async def verify(self, given: Verified) -> VerifyAnswer:
+        async with self._transactions() as session:
+            run = await store.get_run(session, given.run, lock=True)
+            return await teardowns.verify(session, run, given.inventory)
+
+    @activity.defn(name="run.finish")
+    async def finish(self, end: RunEnd) -> None:
+        async with self._transactions() as session:
+            run = await store.get_run(session, end.run, lock=True)
+            if run.is_terminal:
+                return
+            at = clock.parse(end.at)
+            status = "failed" if end.error else "succeeded"
+            await tests_store.end_open_phases(session, run.id, "", at, status, end.error or None)
+            if run.kind is RunKind.BENCHMARK:
+                await _finish_benchmark(session, run, end)
+            else:
+                await _finish_plain(session, run, end)
+
+
+def _timeout_s(run: Run) -> float:
+    suite = run.spec.get("suite")
+    if suite:
+        return float(suite["timeout_s"])
+    return float((run.spec.get("budget") or {}).get("max_duration_s") or DEFAULT_TIMEOUT_S)
+
+
+async def _plan_of(session: Session, run: Run) -> RunPlan:
+    if run.kind is RunKind.DESTROY:
+        obligation = await obligations.find_open(session, run.state)
+        module: dict[str, Any] = dict(obligation.kit) if obligation else dict(run.spec)
+    else:
+        module = dict(run.spec)
+    return RunPlan(
+        carry=True,
+        kind=run.kind.value,
+        status=run.status.value,
+        epoch=run.epoch or 0,
+        agent=run.agent or "",
+        module={k: module[k] for k in _MODULE if module.get(k) is not None},
+        parallel=int((run.spec.get("suite") or {}).get("parallel", 1)),
+        timeout_s=_timeout_s(run),
+    )
+
+
+async def _skip_unstarted(session: Session, run: Run, tests: list[TestRecord]) -> list[TestRecord]:
+    """After a cancel, tests that have not begun end here: there is nothing to undo."""
+    if not run.cancel_requested:
+        return tests
+    for test in tests:
+        if test.status is TestStatus.WAITING:
+            await tests_store.update_test(session, run.id, test.test, status="cancelled", reasons=["cancelled"])
+    return await tests_store.list_tests(session, run.id)
+
+
+async def _move(session: Session, run: Run, event: RunEvent, reason: str | None = None) -> Run:
+    """A transition that a repeated activity may have made already."""
+    if event not in TRANSITIONS[run.status]:
+        return run
+    return await store.transition(session, run, event, at=await db.now(session), reason=reason)
+
+
+async def _tearing_down(session: Session, run: str, test: str) -> None:
+    found = await tests_store.get_test(session, run, test, lock=True)
+    if found.status is TestStatus.RUNNING:
+        await tests_store.update_test(session, run, test, status="tearing_down")
+        await events.ring(session, Bell.RUN_RING, run)
+
+
+async def _finish_benchmark(session: Session, run: Run, end: RunEnd) -> None:
+    """Succeeded when every test has a valid result, whatever its verdict; the gate decides what that means."""
+    at: datetime = clock.parse(end.at)
+    tests = await tests_store.list_tests(session, run.id)
+    samples = await suites.results_of(session, run.id)
+    measured = {s.test for s in samples if s.valid} - {s.test for s in samples if not s.valid}
+    verdicts = {t.test: t.verdict for t in tests}
+    verdict = suite_gates.verdict_of_run(verdicts.values())
+    if end.cancelled or run.cancel_requested:
+        values: dict[str, Any] = {"verdict": verdict}
+        await store.transition(session, run, RunEvent.CANCEL, at=at, reason="cancelled", **values)
+        return
+    gate = suite_gates.gate(verdicts)
+    lost = [t for t in tests if t.test not in measured or t.status is not TestStatus.SUCCEEDED]
+    reasons = "; ".join(f"{t.test}: {', '.join(t.reasons) or t.status}" for t in lost)
+    event = RunEvent.FAIL if lost or end.error else RunEvent.SUCCEED
+    reason = end.error or reasons or None
+    await store.transition(session, run, event, at=at, reason=reason, verdict=verdict, gate=gate, changed=True)
+
+
+async def _finish_plain(session: Session, run: Run, end: RunEnd) -> None:
+    at = clock.parse(end.at)
+    if run.kind is RunKind.DESTROY:
+        await teardowns.ended(session, run, error=end.error, at=at)
+    if end.cancelled:
+        await store.transition(session, run, RunEvent.CANCEL, at=at, reason="cancelled")
+        return
+    event = RunEvent.FAIL if end.error else RunEvent.SUCCEED
+    await store.transition(session, run, event, at=at, reason=end.error or None, changed=end.changed)

@@ -1,0 +1,147 @@
+"""`python -m stackly.engine.dispatcher`: outbox, admission ticks, reconciler, reaper, sweeps. Any number of them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from temporalio.service import RPCError
+
+from stackly import db, ids, log
+from stackly.agents import service as agents
+from stackly.db import Transactions
+from stackly.engine.admission import Limits, admit
+from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
+from stackly.engine.dispatcher.reaper import Reaper
+from stackly.engine.dispatcher.reconciler import expire, reconcile, sweep_obligations
+from stackly.engine.policies import PolicyBook
+from stackly.engine.temporal import client
+from stackly.errors import StacklyError
+from stackly.runs import queue
+from stackly.secrets import Keyring
+from stackly.settings import Settings
+
+_log = log.get("engine")
+
+# Units: seconds between looks. Doorbells wake the outbox loop at once; these are for what no doorbell told.
+OUTBOX_S = 1.0
+TICK_S = 2.0
+REAP_S = 2.0
+SWEEP_S = 10.0
+RECONCILE_S = 15.0
+PRUNE_S = 3600.0
+LIVE_DAYS = 7
+
+
+async def _forever(
+    what: str, every: float, step: Callable[[], Awaitable[object]], rung: asyncio.Event | None = None
+) -> None:
+    """Run `step` again and again; an error is told and does not end the loop."""
+    while True:
+        try:
+            await step()
+        except (StacklyError, RPCError, TimeoutError, OSError) as e:
+            _log.warning("dispatcher.troubled", loop=what, reason=str(e))
+            await asyncio.sleep(1)
+        if rung is None:
+            await asyncio.sleep(every)
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(rung.wait(), every)
+        rung.clear()
+
+
+async def _listen(url: str, rung: asyncio.Event) -> None:
+    """Postgres rings when a doorbell is written. A lost connection costs a second: the loop looks by itself."""
+    while True:
+        with contextlib.suppress(Exception):  # a listener must never end the dispatcher; polling goes on meanwhile
+            lost = asyncio.Event()
+            connection = await db.listen(url, ["outbox"], lambda _c, _p: rung.set())
+            connection.add_termination_listener(lambda _c, lost=lost: lost.set())
+            await lost.wait()
+        await asyncio.sleep(1)
+
+
+async def _tick(dispatch: Dispatch) -> None:
+    """Windows open, limits free up: what is due is looked at without anybody ringing."""
+    async with dispatch.transactions() as session:
+        accounts = await queue.accounts_with_due(session)
+    for account in accounts:
+        await admit(dispatch.transactions, account, dispatch.book, dispatch.limits)
+
+
+async def _drain_all(dispatch: Dispatch) -> None:
+    while await drain(dispatch) >= BATCH:
+        pass
+
+
+async def _sweep(dispatch: Dispatch) -> None:
+    await sweep_obligations(dispatch)
+    await expire(dispatch)
+    async with dispatch.transactions() as session:
+        await agents.mark_offline(session)
+
+
+async def _reap(reaper: Reaper) -> None:
+    try:
+        await reaper.look()
+    except StacklyError:
+        reaper.forget()
+        raise
+
+
+async def _prune(transactions: Transactions) -> None:
+    async with transactions() as session:
+        await queue.prune_live(session, days=LIVE_DAYS)
+
+
+async def run(settings: Settings) -> None:
+    """All loops, until a signal."""
+    engine = db.engine(settings.database_url, size=settings.database_pool, application="stackly-dispatcher")
+    transactions = db.transactions(engine)
+    keys = Keyring(settings.keyring)
+    rung = asyncio.Event()
+    async with client(settings.temporal_address, settings.temporal_namespace, keys, settings.account) as temporal:
+        name = f"{socket.gethostname()}-{ids.new_id()}"
+        book = PolicyBook(settings.policy_folders)
+        dispatch = Dispatch(name, transactions, temporal, book, Limits(settings.max_starting * 4))
+        reaper = Reaper(transactions)
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(_listen(settings.database_url, rung)),
+                group.create_task(_forever("outbox", OUTBOX_S, lambda: _drain_all(dispatch), rung)),
+                group.create_task(_forever("tick", TICK_S, lambda: _tick(dispatch))),
+                group.create_task(_forever("reaper", REAP_S, lambda: _reap(reaper))),
+                group.create_task(_forever("sweep", SWEEP_S, lambda: _sweep(dispatch))),
+                group.create_task(_forever("reconciler", RECONCILE_S, lambda: reconcile(dispatch))),
+                group.create_task(_forever("prune", PRUNE_S, lambda: _prune(transactions))),
+            ]
+            _log.info("dispatcher.started", name=name)
+            await _until_signal()
+            for loop in loops:
+                loop.cancel()
+    await engine.dispose()
+
+
+async def _until_signal() -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await stop.wait()
+
+
+def main() -> None:
+    home = os.environ.get("STACKLY_HOME")
+    if not home:
+        sys.exit("STACKLY_HOME is not set; run: stackly up")
+    settings = Settings.load(Path(home))
+    log.configure("dispatcher", level=settings.log_level)
+    asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

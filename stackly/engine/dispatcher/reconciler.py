@@ -1,0 +1,136 @@
+"""The reconciler: rows that nobody carries out get a workflow again; the third time, they fail and are torn down."""
+
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from stackly import db, log
+from stackly.db import Session
+from stackly.engine import teardowns
+from stackly.engine.contracts.steps import run_workflow_id, test_workflow_id
+from stackly.engine.dispatcher import bells
+from stackly.engine.dispatcher.outbox import Dispatch
+from stackly.engine.temporal import is_open
+from stackly.events import store as events
+from stackly.events.model import Bell
+from stackly.runs import queue, store
+from stackly.runs import tests as tests_store
+from stackly.runs.model import TEST_TERMINAL, RunEvent, RunKind, TestStatus
+from stackly.runs.queue import Carried
+from stackly.teardown import service as teardown
+from stackly.teardown import store as obligations
+
+_log = log.get("engine")
+
+MAX_RESTARTS = 3
+# A row younger than this may not have its workflow yet: its doorbell is on the way.
+YOUNG_S = 10.0
+
+
+async def reconcile(dispatch: Dispatch) -> int:
+    """Compare open rows with open workflows. Returns how many were started anew or ended."""
+    async with dispatch.transactions() as session:
+        rows = await queue.carried(session, older_than_s=YOUNG_S)
+    mended = 0
+    for row in rows:
+        mended += await _reconcile(dispatch, row)
+    return mended
+
+
+def _workflow_id(row: Carried) -> str:
+    return test_workflow_id(row.run, row.test) if row.test else run_workflow_id(row.run)
+
+
+async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
+    alive = await is_open(dispatch.client, _workflow_id(row), timeout=bells.DEADLINE)
+    if alive and not row.overdue:
+        return False
+    if alive:
+        await _terminate(dispatch.client, _workflow_id(row))
+    if row.restarts >= MAX_RESTARTS or row.overdue:
+        await _give_up(dispatch, row)
+        return True
+    async with dispatch.transactions() as session:
+        if not await _still_open(session, row):
+            return False
+        restarts = await queue.forget_execution(session, row)
+    _log.warning("workflow.restarted", run_id=row.run, test=row.test, restarts=restarts)
+    if row.test:
+        await bells.start_test(dispatch.client, row.run, row.test)
+    else:
+        await bells.start_run(dispatch.client, row.run, again=True)
+    return True
+
+
+async def _terminate(client: Client, workflow_id: str) -> None:
+    try:
+        await client.get_workflow_handle(workflow_id).terminate("past its deadline", rpc_timeout=bells.DEADLINE)
+    except RPCError as e:
+        if e.status is not RPCStatusCode.NOT_FOUND:
+            raise
+
+
+async def _still_open(session: Session, row: Carried) -> bool:
+    """It may have ended between the look at the row and the look at Temporal."""
+    if row.test:
+        test = await tests_store.get_test(session, row.run, row.test, lock=True)
+        return test.status not in TEST_TERMINAL
+    run = await store.get_run(session, row.run, lock=True)
+    return not run.is_terminal
+
+
+async def _give_up(dispatch: Dispatch, row: Carried) -> None:
+    why = "past its deadline" if row.overdue else f"its workflow was lost {MAX_RESTARTS} times"
+    async with dispatch.transactions() as session:
+        run = await store.get_run(session, row.run, lock=True)
+        at = await db.now(session)
+        if row.test:
+            test = await tests_store.get_test(session, row.run, row.test, lock=True)
+            if test.status in TEST_TERMINAL:
+                return
+            if test.state is not None:
+                await obligations.make_due(session, test.state, at, reason=why)
+            reasons = [*test.reasons, why]
+            await tests_store.end_open_phases(session, row.run, row.test, at, "failed", why)
+            await tests_store.update_test(
+                session, row.run, row.test, status=TestStatus.FAILED.value, reasons=reasons, deadline=None
+            )
+            await events.ring(session, Bell.RUN_RING, row.run)
+        elif not run.is_terminal:
+            if run.kind is RunKind.DESTROY:
+                await teardowns.ended(session, run, error=why, at=at)
+            await tests_store.end_open_phases(session, run.id, "", at, "failed", why)
+            await store.transition(session, run, RunEvent.FAIL, at=at, reason=why)
+    _log.error("workflow.given_up", run_id=row.run, test=row.test, reason=why)
+
+
+async def sweep_obligations(dispatch: Dispatch) -> int:
+    """Ask for the destroy of every state whose obligation is due and that nobody destroys."""
+    async with dispatch.transactions() as session:
+        due = await obligations.due(session, limit=50)
+    asked = 0
+    for obligation in due:
+        async with dispatch.transactions() as session:
+            if await _is_carried(session, obligation.state):
+                await obligations.renew(session, obligation.state, await db.now(session) + timedelta(minutes=15))
+                continue
+            run = await teardown.request_destroy(session, obligation, cause="sweep", reason="its obligation is due")
+            asked += run is not None
+    return asked
+
+
+async def _is_carried(session: Session, state: str) -> bool:
+    """A live test tears its own state down; the sweeper comes only when there is none."""
+    return await tests_store.has_open_test(session, state)
+
+
+async def expire(dispatch: Dispatch) -> int:
+    """Waiting runs past their deadline end, with what they waited for as the reason."""
+    async with dispatch.transactions() as session:
+        runs = await queue.expired(session, limit=100)
+        at = await db.now(session)
+        for run in runs:
+            reason = f"waited for {run.blocker or 'its turn'} until its deadline"
+            await store.transition(session, run, RunEvent.FAIL, at=at, reason=reason)
+    return len(runs)

@@ -1,0 +1,150 @@
+"""The gate of a deploy: one transaction between what was planned and what is applied (ENGINE rule 8)."""
+
+from datetime import datetime
+from typing import Any
+
+from stackly import db
+from stackly.approvals import store as approvals
+from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest
+from stackly.db import Session
+from stackly.engine.contracts.control import GateAnswer, PlanRecord
+from stackly.engine.digests import plan_digest
+from stackly.engine.judging import facts_for, judge
+from stackly.engine.policies import PolicyBook
+from stackly.events import store as events
+from stackly.events.model import EventName
+from stackly.policy.model import Decision
+from stackly.runs import store
+from stackly.runs.model import Blocker, Run, RunEvent, RunStatus, Waiting
+from stackly.stacks import store as stacks
+
+QUESTION = "apply"
+LOOK_AGAIN_S = 30.0
+
+
+async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> GateAnswer:
+    """Bind the plan to a digest; an unchanged one ends the run well, any other goes to the gate."""
+    run = await _locked(session, given.run)
+    if run is None:
+        return GateAnswer("stop", "the run has ended")
+    plan = {
+        "plan_sha256": given.plan.plan_sha256,
+        "serial": given.plan.serial,
+        "lineage": given.plan.lineage,
+        "lock_sha256": given.plan.lock_sha256,
+        "create": given.plan.create,
+        "update": given.plan.update,
+        "delete": given.plan.delete,
+        "summary": given.plan.summary,
+    }
+    await events.record(
+        session, run.account, f"run/{run.id}", EventName.PLAN_COMPLETED, given.plan.plan_sha256, {"run": run.id, **plan}
+    )
+    if not given.plan.changed:
+        return GateAnswer("unchanged")
+    spec = {**run.spec, "plan": plan}
+    digest = plan_digest(run.commit, spec, book.current(spec.get("policies", [])), plan)
+    await _void_older(session, run, digest)
+    run = await store.update_run(session, run.id, spec=spec, digest=digest)
+    return await _decide(session, run, book)
+
+
+async def pass_gate(session: Session, run_id: str, book: PolicyBook) -> GateAnswer:
+    """Ask again after a ring. Everything is read anew under the locks: state, digest, policies, votes, cancel."""
+    run = await _locked(session, run_id)
+    if run is None:
+        return GateAnswer("stop", "the run has ended")
+    if run.cancel_requested:
+        return GateAnswer("stop", "cancelled")
+    plan: dict[str, Any] = run.spec.get("plan") or {}
+    digest = plan_digest(run.commit, run.spec, book.current(run.spec.get("policies", [])), plan)
+    state = await stacks.get_state(session, run.state)
+    if digest != run.digest or (state.serial or 0) != (plan.get("serial") or 0):
+        await _void_older(session, run, digest)
+        await _move(session, run, RunEvent.PLAN, "what was planned has moved; planning anew")
+        return GateAnswer("plan", "the digest moved")
+    return await _decide(session, run, book)
+
+
+async def _locked(session: Session, run_id: str) -> Run | None:
+    """State before run, in the order of locks (ENGINE rule 10)."""
+    seen = await store.get_run(session, run_id)
+    await stacks.get_state(session, seen.state, lock=True)
+    run = await store.get_run(session, run_id, lock=True)
+    return None if run.is_terminal else run
+
+
+async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
+    at = await db.now(session)
+    policies = book.current(run.spec.get("policies", []))
+    request = await approvals.open_request(session, run.id)
+    votes = await approvals.votes_for_digest(session, run.id, run.digest or "")
+    facts = facts_for(run, now=at, digest=run.digest, votes=votes)
+    decision, decision_id = await judge(session, run, policies, facts, QUESTION)
+    run = await store.update_run(session, run.id, decision=decision_id)
+    if decision.outcome == "deny":
+        return await _rejected(session, run, request, decision, at)
+    if decision.outcome == "hold":
+        return await _waits(session, run, request, decision, at)
+    if request is not None:
+        await approvals.close_request(session, request.id, "approved", None)
+    await store.transition(session, run, RunEvent.APPLY, at=at)
+    await events.record(
+        session, run.account, f"run/{run.id}", EventName.DEPLOY_INITIATED, run.digest or "", {"run": run.id}
+    )
+    return GateAnswer("apply")
+
+
+async def _rejected(
+    session: Session, run: Run, request: ApprovalRequest | None, decision: Decision, at: datetime
+) -> GateAnswer:
+    reason = "; ".join(f"{r.policy}: {r.text}" for r in decision.reasons if r.outcome == "deny")
+    if request is not None:
+        await approvals.close_request(session, request.id, "denied", reason)
+    await store.transition(session, run, RunEvent.REJECT, at=at, reason=reason)
+    return GateAnswer("stop", reason)
+
+
+async def _waits(
+    session: Session, run: Run, request: ApprovalRequest | None, decision: Decision, at: datetime
+) -> GateAnswer:
+    reason = "; ".join(f"{r.policy}: {r.text}" for r in decision.reasons if r.outcome == "hold")
+    if request is None and decision.approvals:
+        request = await _requested(session, run, decision, at)
+    if run.status is RunStatus.PLANNING:
+        expires = request.expires if request else at + DEFAULT_EXPIRY
+        run = await store.transition(session, run, RunEvent.ASK_APPROVAL, at=at, deadline=expires - at)
+    blocker = Blocker.APPROVAL if decision.approvals else Blocker.WINDOW
+    deadline = request.expires if request else run.deadline or at + DEFAULT_EXPIRY
+    waiting = Waiting(blocker, reason, deadline, decision.next_check, decision.not_before)
+    await store.set_waiting(session, run, waiting, at=at)
+    wait = LOOK_AGAIN_S if decision.next_check is None else (decision.next_check - at).total_seconds()
+    return GateAnswer("wait", reason, wait_s=max(1.0, min(wait, 3600.0)))
+
+
+async def _requested(session: Session, run: Run, decision: Decision, at: datetime) -> ApprovalRequest:
+    need = decision.approvals[0]
+    made = await approvals.insert_request(
+        session,
+        account=run.account,
+        run=run.id,
+        digest=run.digest or "",
+        needed=max(n.needed for n in decision.approvals),
+        groups=need.groups,
+        policy=", ".join(n.policy for n in decision.approvals),
+        expires=need.expires_at or at + DEFAULT_EXPIRY,
+    )
+    payload = {"run": run.id, "digest": made.digest, "needed": made.needed, "groups": list(made.groups)}
+    await events.record(session, run.account, f"run/{run.id}", EventName.APPROVAL_REQUIRED, made.id, payload)
+    return made
+
+
+async def _void_older(session: Session, run: Run, digest: str) -> None:
+    request = await approvals.open_request(session, run.id)
+    if request is not None and request.digest != digest:
+        why = "the digest moved: what was looked at is not this plan"
+        await approvals.close_request(session, request.id, "void", why)
+
+
+async def _move(session: Session, run: Run, event: RunEvent, reason: str) -> None:
+    await store.transition(session, run, event, at=await db.now(session), reason=reason)

@@ -1,0 +1,100 @@
+"""`python -m stackly.engine.worker`: the control worker: workflows, and the control plane's own activities."""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import NondeterminismError
+
+from stackly import db, log
+from stackly.engine.activities.runs import Runs
+from stackly.engine.activities.sync import Source, Sync
+from stackly.engine.activities.tests import Tests
+from stackly.engine.contracts.steps import CONTROL_QUEUE
+from stackly.engine.policies import PolicyBook
+from stackly.engine.temporal import client
+from stackly.engine.workflows.run import RunWorkflow
+from stackly.engine.workflows.sync import RepoSyncWorkflow
+from stackly.engine.workflows.test_run import TestRunWorkflow
+from stackly.git.runner import Runner
+from stackly.secrets import Keyring
+from stackly.settings import Settings
+from stackly.storage import Store
+
+_log = log.get("engine")
+
+WORKFLOWS = (RepoSyncWorkflow, RunWorkflow, TestRunWorkflow)
+
+
+def runner() -> SandboxedWorkflowRunner:
+    """The sandbox stays on: it is the determinism linter. Our own modules are passed through."""
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("stackly"))
+
+
+def worker(temporal: Client, sync: Sync, runs: Runs, tests: Tests) -> Worker:
+    return Worker(
+        temporal,
+        task_queue=CONTROL_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            sync.fetch,
+            sync.process,
+            *(getattr(runs, name) for name in _activity_names(runs)),
+            *(getattr(tests, name) for name in _activity_names(tests)),
+        ],
+        workflow_runner=runner(),
+        # The failover after a kill -9 is this long; the default of 10 s is all that a user would wait for.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
+        max_cached_workflows=500,
+        max_concurrent_workflow_tasks=100,
+        graceful_shutdown_timeout=timedelta(seconds=10),
+        # A run whose code changed under it fails and is started from its row; it must not hang (ENGINE rule 19).
+        workflow_failure_exception_types=[NondeterminismError],
+    )
+
+
+def _activity_names(of: object) -> list[str]:
+    return [n for n in vars(type(of)) if hasattr(getattr(type(of), n), "__temporal_activity_definition")]
+
+
+async def run(settings: Settings) -> None:
+    engine = db.engine(settings.database_url, size=settings.database_pool, application="stackly-control")
+    transactions = db.transactions(engine)
+    s3 = settings.s3
+    storage = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
+    book = PolicyBook(settings.policy_folders)
+    protocols = frozenset({"https", "http"} if settings.hub_url else {"https"})
+    source = Source(settings.mirrors, Runner(protocols=protocols), settings.postgres_majors, book)
+    keys = Keyring(settings.keyring)
+    async with client(settings.temporal_address, settings.temporal_namespace, keys, settings.account) as temporal:
+        carrying = worker(temporal, Sync(transactions, storage, source), Runs(transactions, book), Tests(transactions))
+        async with carrying:
+            _log.info("control.started", queue=CONTROL_QUEUE)
+            await _until_signal()
+    await engine.dispose()
+
+
+async def _until_signal() -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await stop.wait()
+
+
+def main() -> None:
+    home = os.environ.get("STACKLY_HOME")
+    if not home:
+        sys.exit("STACKLY_HOME is not set; run: stackly up")
+    settings = Settings.load(Path(home))
+    log.configure("control", level=settings.log_level)
+    asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

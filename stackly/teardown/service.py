@@ -1,0 +1,67 @@
+"""Tearing down: who asks for a destroy, what ends an obligation."""
+
+from datetime import datetime
+
+from stackly.db import Session
+from stackly.events import store as events
+from stackly.events.model import EventName
+from stackly.runs import service as runs
+from stackly.runs import store as runs_store
+from stackly.runs.model import NewRun, Run, RunKind
+from stackly.stacks import store as stacks
+from stackly.teardown import store
+from stackly.teardown.model import Obligation, retry_after
+
+# After this many failed destroys a person may need to look; the tries go on.
+STUCK_AFTER = 5
+
+
+async def request_destroy(session: Session, obligation: Obligation, *, cause: str, reason: str) -> Run | None:
+    """Ask for the destroy of an obligation's state; the open one is returned when there is one (ENGINE rule 17).
+
+    Its run gives its hold up in this transaction: admission raises the epoch, and its steps are refused from then on.
+    """
+    state = await stacks.get_state(session, obligation.state, lock=True)
+    found = await runs_store.open_destroy(session, obligation.state)
+    if found is not None:
+        return found
+    owner = await runs_store.get_run(session, obligation.run)
+    kit = dict(obligation.kit)
+    new = NewRun(
+        account=obligation.account,
+        code=state.code,
+        state=obligation.state,
+        kind=RunKind.DESTROY,
+        cause=cause,
+        generation=await runs_store.count_runs(session, obligation.state),
+        branch=owner.branch,
+        commit=owner.commit,
+        trigger={"kind": "teardown", "actor": "stackly", "ref": None, "pull_request": None, "paths": []},
+        spec={**kit, "owner_test": kit.get("owner_test")},
+        parent=owner.id,
+        agent=kit.get("agent"),
+        reason=reason,
+    )
+    await stacks.update_state(session, obligation.state, status="destroying")
+    return await runs.create_run(session, new)
+
+
+async def met(session: Session, run: Run, *, reason: str) -> None:
+    """An independent inventory shows nothing: the obligation is over, and so is the state."""
+    await store.close(session, run.state, status="met", reason=reason)
+    await stacks.update_state(session, run.state, status="destroyed")
+    payload = {"run": run.id, "state": run.state}
+    await events.record(session, run.account, f"state/{run.state}", EventName.OBLIGATION_MET, run.id, payload)
+
+
+async def failed(session: Session, run: Run, *, error: str, at: datetime) -> None:
+    """The destroy did not empty the inventory: it is asked for again, later each time."""
+    obligation = await store.find_open(session, run.state)
+    if obligation is None:
+        return
+    ladder = obligation.ladder + 1
+    due = at + retry_after(obligation.ladder)
+    await store.make_due(session, run.state, due, ladder=ladder, reason=error)
+    if ladder >= STUCK_AFTER:
+        payload = {"run": run.id, "state": run.state, "tries": ladder, "reason": error}
+        await events.record(session, run.account, f"state/{run.state}", EventName.TEARDOWN_STUCK, f"{ladder}", payload)
