@@ -1,13 +1,8 @@
 """Read-only queries on agents."""
 
+from stackly.agents.model import AgentNotFound
 from stackly.db import Json, Session
-from stackly.errors import NotFound
 from stackly.events.reads import rows
-
-
-class AgentNotFound(NotFound):
-    title = "There is no such agent."
-
 
 _AGENT = """
 SELECT id, name, role, status, version, labels, capabilities, run, test, machine, seen_at, created_at FROM agents

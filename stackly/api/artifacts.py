@@ -1,10 +1,11 @@
 """What a measurement left: raw outputs, effective config, the per-second series."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from stackly.api.auth import Reader
 from stackly.api.parts import House
@@ -28,10 +29,17 @@ async def download_artifact(run: str, test: str, side: str, n: int, name: str, h
     key = _key(found, test, side, n, name)
     if key is None:
         raise ArtifactNotFound(f"Test {test} of run {run} has no artifact {name}.", run=run, name=name)
-    body = await house.objects.get(key)
+    chunks = house.objects.stream(key)
+    first = await anext(chunks, b"")  # what is missing is a 404, not a broken download
     # Never rendered by a browser: what a load generator wrote is not ours to trust.
     head = {"Content-Disposition": "attachment", "Content-Security-Policy": "sandbox"}
-    return Response(body, media_type="application/octet-stream", headers=head)
+    return StreamingResponse(_joined(first, chunks), media_type="application/octet-stream", headers=head)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 def _key(found: list[Json], test: str, side: str, n: int, name: str) -> str | None:

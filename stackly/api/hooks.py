@@ -1,25 +1,17 @@
 """Webhook addresses and their opened secrets, in memory; read again when something does not fit."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from stackly import clock, ids
+from stackly import clock, ids, secrets
 from stackly.db import Session, Transactions
 from stackly.events import inbox
 from stackly.ids import AccountId, RepoId
+from stackly.secrets import KeySource
 
 # A wrong signature may mean that the secret was rotated on another replica; it is looked up again this rarely.
 _RELOAD_AFTER_S = 2.0
 _UNKNOWN_FOR_S = 1.0
 _MOST = 10_000
-
-
-class Sealer(Protocol):
-    """Secrets at rest. `aad` binds a sealed text to its place; opening it elsewhere fails."""
-
-    def seal(self, account: str, plaintext: bytes, aad: bytes) -> bytes: ...
-
-    def open(self, account: str, sealed: bytes, aad: bytes) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +28,12 @@ class KnownHook:
         return clock.monotonic() - self.read_at > _RELOAD_AFTER_S
 
 
-def _aad(hook: str) -> bytes:
-    return f"hook/{hook}".encode()
+def _aad(hook: str) -> str:
+    return f"hooks/{hook}"
 
 
 class HookBook:
-    def __init__(self, transactions: Transactions, keyring: Sealer) -> None:
+    def __init__(self, transactions: Transactions, keyring: KeySource) -> None:
         self._transactions = transactions
         self._keyring = keyring
         self._known: dict[str, KnownHook] = {}
@@ -60,7 +52,7 @@ class HookBook:
             self._forget(hook)
             return None
         sealed = [row.secret_sealed, *([row.previous_sealed] if row.previous_sealed else [])]
-        opened = tuple(self._keyring.open(row.account, bytes(s), _aad(hook)) for s in sealed)
+        opened = tuple(secrets.unseal(self._keyring, row.account, bytes(s), _aad(hook)) for s in sealed)
         known = KnownHook(id=hook, repo=row.repo, secrets=opened, read_at=clock.monotonic())
         self._known[hook] = known
         return known
@@ -75,8 +67,8 @@ class HookBook:
         """The hook of a repository and its secret; made when it has none."""
         found = await inbox.find_hook_of(session, repo)
         if found is not None:
-            return found.id, self._keyring.open(account, found.secret_sealed, _aad(found.id))
+            return found.id, secrets.unseal(self._keyring, account, bytes(found.secret_sealed), _aad(found.id))
         hook, secret = ids.new_id(), ids.new_token().encode()
-        sealed = self._keyring.seal(account, secret, _aad(hook))
+        sealed = secrets.seal(self._keyring, account, secret, _aad(hook))
         await inbox.insert_hook(session, inbox.Hook(hook, account, repo, sealed, None))
         return hook, secret

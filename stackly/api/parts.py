@@ -1,5 +1,6 @@
 """What the routes stand on, built once when the API starts."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, cast
@@ -8,16 +9,18 @@ from fastapi import Depends, Request
 
 from stackly.api.feed import RunFeed
 from stackly.api.github import GitHub
-from stackly.api.hooks import HookBook, Sealer
+from stackly.api.hooks import HookBook
 from stackly.api.metrics import Metrics
 from stackly.db import Transactions
 from stackly.events.inbox import Inbox
 
 
 class Objects(Protocol):
-    """Objects in storage, read whole: artifacts and series."""
+    """Objects in storage: artifacts and series. Raises: NotFound, for a stream before its first chunk."""
 
     async def get(self, key: str) -> bytes: ...
+
+    def stream(self, key: str) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,9 @@ class ApiConfig:
     database_url: str
     public_url: str
     github_url: str
+    github_api_url: str
     github_token: str | None = None
+    pool_size: int = 10
     web_dir: Path = Path(__file__).resolve().parent.parent / "web_dist"
 
 
@@ -37,10 +42,10 @@ class Parts:
     transactions: Transactions
     inbox: Inbox
     hooks: HookBook
-    keyring: Sealer
     github: GitHub
     objects: Objects
     feed: RunFeed
+    dispose: Callable[[], Awaitable[None]]
     metrics: Metrics
 
 

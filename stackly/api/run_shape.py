@@ -19,15 +19,12 @@ from stackly.api.run_view import (
 )
 from stackly.db import Json, Session
 from stackly.runs import reads
+from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
 from stackly.suites import reads as results
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
 
-# Source: INTERFACE, phases of a benchmark's test, of a deploy, of a destroy.
-ORDER = (
-    *("reserve", "provision", "enrol", "database", "install", "prepare", "warmup", "measure"),
-    *("collect", "compare", "teardown", "plan", "approve", "apply", "outputs", "remove", "destroy", "verify"),
-)
+ORDER = (*BENCHMARK_PHASES[:-1], *DEPLOY_PHASES, *DESTROY_PHASES)
 _WORST = ("skipped", "succeeded", "running", "failed")
 
 

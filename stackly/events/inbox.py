@@ -39,7 +39,7 @@ WITH given AS (
   SELECT pg_notify('outbox', '') FROM (SELECT 1 FROM rung LIMIT 1) AS any_rung
 )
 SELECT hook, guid, attempts, status, fresh, (SELECT count(*) FROM woken) AS woken FROM kept
-"""  # noqa: S608 - the constant of an enum
+"""
 
 # Postgres refuses these rows for what is in them; another try would end alike.
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, TypeError)
@@ -143,7 +143,7 @@ class Inbox:
             self._some.clear()
         return batch
 
-    async def _carry(self, connection: Connection | None, batch: list[_Waiting]) -> Connection | None:
+    async def _carry(self, connection: "Connection | None", batch: list[_Waiting]) -> "Connection | None":
         """Store a batch and answer its callers. The connection to go on with, None when it is broken."""
         try:
             connection = connection or await self._connect()
@@ -259,7 +259,7 @@ async def find_hook_of(session: Session, repo: str) -> Hook | None:
 
 async def _one_hook(session: Session, column: str, value: str) -> Hook | None:
     statement = text(
-        "SELECT id, account, repo, secret_sealed, previous_sealed FROM hooks"  # noqa: S608 - one of two constants
+        "SELECT id, account, repo, secret_sealed, previous_sealed FROM hooks"
         f" WHERE {column} = :value ORDER BY created_at DESC LIMIT 1"
     )
     row = (await session.execute(statement, {"value": value})).mappings().one_or_none()

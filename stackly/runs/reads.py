@@ -144,3 +144,29 @@ async def counts_by_status(session: Session) -> dict[str, int]:
         " WHERE status NOT IN ('succeeded','failed','cancelled','rejected','superseded') GROUP BY status"
     )
     return {row.status: int(row.n) for row in await session.execute(statement)}
+
+
+async def find_resolved(session: Session, account: str, code: str, commit: str, kind: str) -> Json | None:
+    """The newest run of a stack at this commit: its spec is what a sync resolved."""
+    found = await rows(
+        session,
+        f"{_RUN} WHERE o.account = :account AND o.code = :code AND o.commit = :commit AND o.kind = :kind"
+        " ORDER BY o.created_at DESC, o.id DESC LIMIT 1",
+        account=account,
+        code=code,
+        commit=commit,
+        kind=kind,
+    )
+    return found[0] if found else None
+
+
+async def find_deployed(session: Session, account: str, state: str) -> Json | None:
+    """The newest deploy that may have created something in this state."""
+    found = await rows(
+        session,
+        f"{_RUN} WHERE o.account = :account AND o.state = :state AND o.kind = 'deploy' AND o.epoch IS NOT NULL"
+        " ORDER BY o.created_at DESC, o.id DESC LIMIT 1",
+        account=account,
+        state=state,
+    )
+    return found[0] if found else None

@@ -83,19 +83,27 @@ async def list_stacks(
     )
 
 
-async def get_stack(session: Session, account: str, stack: str) -> Json:
-    """By id or name; of one name the default branch's row is meant, then the newest. Raises: StackNotFound."""
+async def get_stack(session: Session, account: str, stack: str, *, ref: str | None = None) -> Json:
+    """By id or name; of one name the row of `ref`, else the default branch's is meant, then the newest.
+
+    Raises: StackNotFound.
+    """
     found = await rows(
         session,
         f"""{_STACK} WHERE c.account = :account AND (c.id = :stack OR c.name = :stack)
+          AND (CAST(:ref AS text) IS NULL OR c.ref IN (:ref, 'refs/heads/' || :ref))
         ORDER BY (c.id = :stack) DESC, (c.status <> 'deregistered') DESC,
                  (c.ref = 'refs/heads/' || r.default_branch) DESC, c.registered_at DESC LIMIT 1
         """,
         account=account,
         stack=stack,
+        ref=ref,
     )
     if not found:
-        raise StackNotFound(f"There is no stack {stack}; `stackly stack list` shows what there is.", stack=stack)
+        raise StackNotFound(
+            f"There is no stack {stack}{f' on {ref}' if ref else ''}; `stackly stack list` shows what there is.",
+            stack=stack,
+        )
     return found[0]
 
 

@@ -1,0 +1,128 @@
+"""The HTTP application, put together: parts, routes, the webhook door beside them, the edge around all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from fastapi import APIRouter, FastAPI
+
+from stackly import db
+from stackly.api import (
+    agents,
+    approvals,
+    artifacts,
+    events,
+    health,
+    inventory,
+    login,
+    problems,
+    repos,
+    runs,
+    stacks,
+    stream,
+    web,
+)
+from stackly.api.edge import Edge
+from stackly.api.feed import RunFeed
+from stackly.api.github import GitHub
+from stackly.api.hooks import HookBook
+from stackly.api.metrics import Metrics
+from stackly.api.parts import ApiConfig, Objects, Parts
+from stackly.api.schema import document, operation_name
+from stackly.api.webhooks import Webhooks
+from stackly.events.inbox import Inbox
+from stackly.secrets import Keyring, KeySource
+from stackly.settings import Settings
+from stackly.storage import Store
+
+GITHUB_API = "https://api.github.com"
+GITHUB_WEB = "https://github.com"
+
+
+def assemble(
+    config: ApiConfig, keyring: KeySource, objects: Objects, *, github: httpx.AsyncBaseTransport | None = None
+) -> Parts:
+    """The parts of one process; nothing is connected before `running`."""
+    engine = db.engine(config.database_url, application="stackly-api", size=config.pool_size)
+    transactions = db.transactions(engine)
+    return Parts(
+        config=config,
+        transactions=transactions,
+        inbox=Inbox(config.database_url),
+        hooks=HookBook(transactions, keyring),
+        github=GitHub(config.github_api_url, config.github_url, config.github_token, transport=github),
+        objects=objects,
+        feed=RunFeed(config.database_url),
+        metrics=Metrics(),
+        dispose=engine.dispose,
+    )
+
+
+def assemble_from(settings: Settings) -> Parts:
+    s3 = settings.s3
+    config = ApiConfig(
+        database_url=settings.database_url,
+        public_url=settings.api_url,
+        github_url=settings.hub_url or GITHUB_WEB,
+        github_api_url=settings.hub_url or GITHUB_API,
+        github_token=settings.github_token.get_secret_value() or None,
+        pool_size=settings.database_pool,
+    )
+    objects = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
+    return assemble(config, Keyring(settings.keyring), objects)
+
+
+def load_settings(home: Path) -> Settings:
+    """Settings are read here only: everything else is handed values."""
+    return Settings.load(home)
+
+
+@asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[None]:
+    await parts.inbox.start()
+    await parts.feed.start()
+    try:
+        yield
+    finally:
+        await parts.feed.close()
+        await parts.inbox.close()
+        await parts.github.close()
+        await parts.dispose()
+
+
+def routes() -> FastAPI:
+    """Every route and its document, without parts: what openapi.json is written from."""
+    app = FastAPI(
+        title="Stackly",
+        version="1",
+        description="An event-driven GitOps platform for database benchmarks.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        generate_unique_id_function=operation_name,
+        separate_input_output_schemas=False,
+    )
+    api = APIRouter(prefix="/api/v1")
+    for room in (repos, stacks, runs, stream, artifacts, approvals, agents, events, inventory, login, health):
+        api.include_router(room.router)
+    app.include_router(api)
+    for room_with_page in (login, health, web):
+        app.include_router(room_with_page.page)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    problems.install(app)
+    return app
+
+
+def application(parts: Parts, door: Webhooks | None = None) -> Edge:
+    """The ASGI application. Its lifespan starts and stops the parts."""
+    app = routes()
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with running(parts):
+            yield
+
+    app.state.parts = parts
+    app.router.lifespan_context = lifespan
+    return Edge(app, door or Webhooks(parts.inbox, parts.hooks, parts.metrics), parts.metrics)

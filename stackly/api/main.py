@@ -1,0 +1,62 @@
+"""`python -m stackly.api.main`: the HTTP API and the agents' gateway, in one process."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from stackly import log
+from stackly.api import app as apps
+from stackly.errors import StacklyError
+from stackly.settings import Settings
+
+_STOP_WITHIN_S = 5
+_KEEP_ALIVE_S = 30
+
+
+def server(settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        apps.application(apps.assemble_from(settings)),
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+    )
+    return uvicorn.Server(config)
+
+
+async def serve(settings: Settings) -> None:
+    """Both doors, until a signal. Either one failing ends the process: the supervisor starts it anew."""
+    await server(settings).serve()
+
+
+def main() -> None:
+    home = os.environ.get("STACKLY_HOME")
+    if not home:
+        sys.exit("STACKLY_HOME is not set; run: stackly up")
+    try:
+        settings = apps.load_settings(Path(home))
+    except StacklyError as e:
+        sys.exit(e.detail)
+    log.configure("api", level=settings.log_level)
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(serve(settings))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop  # absent on Windows
+
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    main()
