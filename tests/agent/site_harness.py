@@ -1,4 +1,4 @@
-"""An agent's life to be killed: `python -m tests.agent.site_harness HOME STATES EPOCH` applies the module in STATES/../tree."""
+"""An agent's life to be killed: `python -m tests.agent.site_harness HOME STATES EPOCH` applies STATES/../tree."""
 
 import asyncio
 import sys

@@ -27,7 +27,7 @@ def create(site): return Fourth()
 """
 
 
-async def test_a_fourth_target_is_one_file_in_the_folder(tmp_path, monkeypatch):
+async def test_a_fourth_target_is_one_file_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fourth.py").write_text(FOURTH)
     monkeypatch.setattr(agent.targets, "__path__", [*agent.targets.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "agent.targets.fourth", raising=False)
@@ -40,7 +40,7 @@ async def test_a_fourth_target_is_one_file_in_the_folder(tmp_path, monkeypatch):
     assert item.kind == "ship"
 
 
-def test_the_targets_are_those_of_the_folder_and_an_unknown_one_is_named():
+def test_the_targets_are_those_of_the_folder_and_an_unknown_one_is_named() -> None:
     targets = Targets(TargetSite(Path("/nowhere"), "a"))
     assert targets.names == ["docker", "local", "module"]
     assert [targets.get(n).makes_machines for n in targets.names] == [True, True, False]
@@ -48,7 +48,7 @@ def test_the_targets_are_those_of_the_folder_and_an_unknown_one_is_named():
         targets.get("moon")
 
 
-async def test_a_module_target_boots_and_removes_nothing_and_says_so(tmp_path):
+async def test_a_module_target_boots_and_removes_nothing_and_says_so(tmp_path: Path) -> None:
     site, context = SiteWork(tmp_path, "a"), FakeContext(key())
     assert (await site.boot(BootInput(key(), "module", "10.0.0.0/28", MACHINES), context)).agents == {}
     assert "Nothing to boot" in context.text
@@ -57,7 +57,7 @@ async def test_a_module_target_boots_and_removes_nothing_and_says_so(tmp_path):
     assert (await site.inventory(InventoryInput(key(), "module"), context)).items == []
 
 
-async def test_without_docker_the_message_names_the_doctor(tmp_path):
+async def test_without_docker_the_message_names_the_doctor(tmp_path: Path) -> None:
     site = SiteWork(tmp_path, "a", SiteSettings(docker_socket=str(tmp_path / "absent.sock")))
     with pytest.raises(Unavailable, match="stackly doctor"):
         await site.probe(ProbeInput(key(), "docker", "10.0.0.0/28"), FakeContext(key()))

@@ -5,6 +5,9 @@ import ipaddress
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +16,18 @@ from agent.site import SiteSettings, SiteWork
 from agent.targets.docker import connect, gateway_of
 from agent.targets.pause import archive, ensure_pause, program
 from stackly import ids
-from stackly.engine.contracts.site import BootInput, InventoryInput, MachineSpec, ProbeInput, RemoveInput
+from stackly.engine.contracts.site import (
+    BootInput,
+    InventoryInput,
+    InventoryItem,
+    MachineSpec,
+    ProbeInput,
+    ProbeOutcome,
+    RemoveInput,
+)
 from stackly.errors import Faulty, StacklyError, Unavailable
 from tests.agent.site_parts import FakeContext, key
+from tests.conftest import Require
 
 CIDR = "10.213.77.0/28"
 MACHINES = [MachineSpec("db", "10.213.77.1", 1, 1, 1), MachineSpec("load", "10.213.77.2", 1, 1, 1)]
@@ -23,14 +35,14 @@ SOCKET = "/var/run/docker.sock"
 WAIT = "import time; time.sleep(600)"
 
 
-def test_the_pause_program_is_the_same_bytes_each_time_and_small():
+def test_the_pause_program_is_the_same_bytes_each_time_and_small() -> None:
     assert archive(program("x86_64")) == archive(program("x86_64"))
     assert len(program("aarch64")) < 200
     with pytest.raises(Unavailable, match="riscv64"):
         program("riscv64")
 
 
-def test_the_gateway_is_an_address_no_machine_has():
+def test_the_gateway_is_an_address_no_machine_has() -> None:
     block = ipaddress.IPv4Network(CIDR)
     assert gateway_of(block, MACHINES) == "10.213.77.14"
     everything = [MachineSpec(f"m{n}", str(block[n]), 1, 1, 1) for n in range(1, 15)]
@@ -40,7 +52,7 @@ def test_the_gateway_is_an_address_no_machine_has():
 
 
 @pytest.fixture
-def client(require):
+def client(require: Require) -> Iterator[Any]:
     try:
         found = connect(SOCKET)
     except Unavailable as error:
@@ -51,7 +63,7 @@ def client(require):
 
 
 @pytest.fixture
-async def site(client, tmp_path):
+async def site(client: Any, tmp_path: Path) -> AsyncIterator[SiteWork]:
     made = SiteWork(tmp_path / "home", "agent-1", SiteSettings(edge_command=(sys.executable, "-c", WAIT)))
     yield made
     for item in await inventory(made):
@@ -59,26 +71,28 @@ async def site(client, tmp_path):
     await workdir.end_occupants(tmp_path)
 
 
-async def boot(site, context, machines=MACHINES):
+async def boot(site: SiteWork, context: FakeContext, machines: list[MachineSpec] = MACHINES) -> dict[str, str]:
     return (await site.boot(BootInput(context.key, "docker", CIDR, machines), context)).agents
 
 
-async def remove(site, run, test="tpcb"):
+async def remove(site: SiteWork, run: str, test: str = "tpcb") -> list[str]:
     given = RemoveInput(key("d1", ""), "docker", run, test)
     return (await site.remove(given, FakeContext(key()))).removed
 
 
-async def inventory(site, run="", test=""):
+async def inventory(site: SiteWork, run: str = "", test: str = "") -> list[InventoryItem]:
     return (await site.inventory(InventoryInput(key(), "docker", run, test), FakeContext(key()))).items
 
 
 @pytest.fixture
-def context():
+def context() -> FakeContext:
     return FakeContext(key(ids.new_id()))
 
 
 @pytest.mark.real
-async def test_boot_makes_addresses_that_others_join_and_remove_takes_all_of_it(site, client, context, tmp_path):
+async def test_boot_makes_addresses_that_others_join_and_remove_takes_all_of_it(
+    site: SiteWork, client: Any, context: FakeContext, tmp_path: Path
+) -> None:
     run = context.key.run
     assert await boot(site, context) == {"db": "agent-db", "load": "agent-load"}
     kinds = sorted(i.kind for i in await inventory(site, run, "tpcb"))
@@ -106,7 +120,7 @@ async def test_boot_makes_addresses_that_others_join_and_remove_takes_all_of_it(
 
 
 @pytest.mark.real
-async def test_a_second_boot_keeps_containers_and_agents(site, client, context):
+async def test_a_second_boot_keeps_containers_and_agents(site: SiteWork, client: Any, context: FakeContext) -> None:
     await boot(site, context)
     before = {i.id for i in await inventory(site)}
     await boot(site, context)
@@ -115,7 +129,7 @@ async def test_a_second_boot_keeps_containers_and_agents(site, client, context):
 
 
 @pytest.mark.real
-async def test_a_boot_that_fails_half_way_takes_back_what_it_made(site, context):
+async def test_a_boot_that_fails_half_way_takes_back_what_it_made(site: SiteWork, context: FakeContext) -> None:
     wrong = [MACHINES[0], MachineSpec("load", "10.99.0.9", 1, 1, 1)]
     with pytest.raises(StacklyError, match="Docker refused"):
         await boot(site, context, wrong)
@@ -123,8 +137,8 @@ async def test_a_boot_that_fails_half_way_takes_back_what_it_made(site, context)
 
 
 @pytest.mark.real
-async def test_a_block_that_a_network_has_is_taken(site, context):
-    async def probe():
+async def test_a_block_that_a_network_has_is_taken(site: SiteWork, context: FakeContext) -> None:
+    async def probe() -> ProbeOutcome:
         return await site.probe(ProbeInput(key(), "docker", CIDR), context)
 
     assert (await probe()).free
@@ -135,7 +149,9 @@ async def test_a_block_that_a_network_has_is_taken(site, context):
 
 
 @pytest.mark.real
-async def test_another_home_on_the_same_daemon_is_not_ours(site, context, tmp_path):
+async def test_another_home_on_the_same_daemon_is_not_ours(
+    site: SiteWork, context: FakeContext, tmp_path: Path
+) -> None:
     await boot(site, context, MACHINES[:1])
     other = SiteWork(tmp_path / "other", "agent-2")
     assert await inventory(other) == []

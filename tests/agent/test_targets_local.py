@@ -6,13 +6,23 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from agent import workdir
 from agent.site import SiteSettings, SiteWork
 from agent.targets.local import listening
-from stackly.engine.contracts.site import BootInput, InventoryInput, MachineSpec, ProbeInput, RemoveInput
+from stackly.engine.contracts.site import (
+    BootInput,
+    InventoryInput,
+    InventoryItem,
+    MachineSpec,
+    ProbeInput,
+    ProbeOutcome,
+    RemoveInput,
+)
 from stackly.errors import Faulty, Invalid
 from tests.agent.site_parts import MACHINES, FakeContext, key
 
@@ -30,31 +40,33 @@ CIDR = "127.64.0.0/28"
 
 
 @pytest.fixture
-async def site(tmp_path):
+async def site(tmp_path: Path) -> AsyncIterator[SiteWork]:
     edge = SiteSettings(edge_command=(sys.executable, "-c", EDGE))
     yield SiteWork(tmp_path / "home", "agent-1", edge)
     await workdir.end_occupants(tmp_path)
 
 
-async def boot(site, context, machines=MACHINES):
+async def boot(site: SiteWork, context: FakeContext, machines: list[MachineSpec] = MACHINES) -> dict[str, str]:
     return (await site.boot(BootInput(context.key, "local", CIDR, machines), context)).agents
 
 
-async def remove(site, run="r1", test="tpcb"):
+async def remove(site: SiteWork, run: str = "r1", test: str = "tpcb") -> list[str]:
     given = RemoveInput(key("d1", ""), "local", run, test)
     return (await site.remove(given, FakeContext(key()))).removed
 
 
-async def inventory(site, run="", test=""):
+async def inventory(site: SiteWork, run: str = "", test: str = "") -> list[InventoryItem]:
     return (await site.inventory(InventoryInput(key(), "local", run, test), FakeContext(key()))).items
 
 
-async def grown(directory, count=PROCESSES):
-    while len(workdir.occupants(directory)) < count:
+async def grown(directory: Path, count: int = PROCESSES) -> None:
+    while len(workdir.occupants(directory)) < count:  # noqa: ASYNC110 - other processes start
         await asyncio.sleep(0.02)
 
 
-async def test_boot_starts_an_agent_per_machine_with_its_enrolment_in_a_private_file(site, tmp_path):
+async def test_boot_starts_an_agent_per_machine_with_its_enrolment_in_a_private_file(
+    site: SiteWork, tmp_path: Path
+) -> None:
     context = FakeContext(key())
     assert await boot(site, context) == {"db": "agent-db", "load": "agent-load"}
     directory = tmp_path / "home" / "machines" / "r1.tpcb.db"
@@ -75,7 +87,7 @@ async def test_boot_starts_an_agent_per_machine_with_its_enrolment_in_a_private_
     assert "True ['--enrolment'" in (directory / "agent.log").read_text()
 
 
-async def test_a_second_boot_keeps_what_runs_and_issues_no_token(site, tmp_path):
+async def test_a_second_boot_keeps_what_runs_and_issues_no_token(site: SiteWork, tmp_path: Path) -> None:
     context = FakeContext(key())
     await boot(site, context)
     machines = tmp_path / "home" / "machines"
@@ -86,7 +98,7 @@ async def test_a_second_boot_keeps_what_runs_and_issues_no_token(site, tmp_path)
     assert context.issued == ["db", "load"]
 
 
-async def test_a_machine_whose_agent_died_is_booted_anew_from_nothing(site, tmp_path):
+async def test_a_machine_whose_agent_died_is_booted_anew_from_nothing(site: SiteWork, tmp_path: Path) -> None:
     context = FakeContext(key())
     await boot(site, context, MACHINES[:1])
     directory = tmp_path / "home" / "machines" / "r1.tpcb.db"
@@ -94,14 +106,16 @@ async def test_a_machine_whose_agent_died_is_booted_anew_from_nothing(site, tmp_
     old = set(workdir.occupants(directory))
     edge = next(p for p in old if "--enrolment" in workdir.arguments(p))
     os.kill(edge, signal.SIGKILL)
-    while edge in workdir.occupants(directory):
+    while edge in workdir.occupants(directory):  # noqa: ASYNC110 - another process ends
         await asyncio.sleep(0.01)
     await boot(site, context, MACHINES[:1])
     assert context.issued == ["db", "db"]
     assert not old & set(workdir.occupants(directory))
 
 
-async def test_remove_leaves_neither_process_nor_directory_of_this_test_and_touches_no_other(site, tmp_path):
+async def test_remove_leaves_neither_process_nor_directory_of_this_test_and_touches_no_other(
+    site: SiteWork, tmp_path: Path
+) -> None:
     await boot(site, FakeContext(key()))
     await boot(site, FakeContext(key(test="tpcb.1")), MACHINES[:1])
     machines = tmp_path / "home" / "machines"
@@ -113,7 +127,7 @@ async def test_remove_leaves_neither_process_nor_directory_of_this_test_and_touc
     assert await remove(site) == []
 
 
-async def test_remove_finds_processes_whose_directory_somebody_deleted(site, tmp_path):
+async def test_remove_finds_processes_whose_directory_somebody_deleted(site: SiteWork, tmp_path: Path) -> None:
     await boot(site, FakeContext(key()), MACHINES[:1])
     directory = tmp_path / "home" / "machines" / "r1.tpcb.db"
     await grown(directory)
@@ -123,7 +137,7 @@ async def test_remove_finds_processes_whose_directory_somebody_deleted(site, tmp
     assert await inventory(site) == []
 
 
-async def test_the_inventory_names_owner_processes_and_directories(site, tmp_path):
+async def test_the_inventory_names_owner_processes_and_directories(site: SiteWork, tmp_path: Path) -> None:
     await boot(site, FakeContext(key()))
     await grown(tmp_path / "home" / "machines", 2 * PROCESSES)
     items = await inventory(site)
@@ -135,26 +149,26 @@ async def test_the_inventory_names_owner_processes_and_directories(site, tmp_pat
     assert len(await inventory(site)) == len(items)
 
 
-async def test_an_agent_that_ends_at_once_is_an_error_with_its_last_words(tmp_path):
+async def test_an_agent_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     site = SiteWork(tmp_path, "a", SiteSettings(edge_command=("sh", "-c", "echo no such file >&2; exit 7")))
     with pytest.raises(Faulty, match=r"exit 7\): no such file"):
         await boot(site, FakeContext(key()))
 
 
-async def test_a_reap_at_start_ends_machines_of_no_current_owner(site):
+async def test_a_reap_at_start_ends_machines_of_no_current_owner(site: SiteWork) -> None:
     await boot(site, FakeContext(key()), MACHINES[:1])
     await boot(site, FakeContext(key("r2")), MACHINES[:1])
     assert await site.reap({("r2", "tpcb")}) == ["r1.tpcb.db"]
     assert {i.run for i in await inventory(site)} == {"r2"}
 
 
-async def test_an_address_outside_the_block_is_refused(site):
+async def test_an_address_outside_the_block_is_refused(site: SiteWork) -> None:
     with pytest.raises(Invalid, match="outside"):
         await boot(site, FakeContext(key()), [MachineSpec("db", "127.64.0.200", 1, 1, 1)])
 
 
-async def test_a_block_is_taken_while_somebody_listens_in_it(site):
-    async def probe(cidr):
+async def test_a_block_is_taken_while_somebody_listens_in_it(site: SiteWork) -> None:
+    async def probe(cidr: str) -> ProbeOutcome:
         return await site.probe(ProbeInput(key(), "local", cidr), FakeContext(key()))
 
     block = ipaddress.ip_network("127.99.7.16/28")
@@ -164,11 +178,11 @@ async def test_a_block_is_taken_while_somebody_listens_in_it(site):
         assert f"{block[5]}:{server.getsockname()[1]}" in found.reason
         assert (await probe("127.99.7.32/28")).free
     assert (await probe(str(block))).free
-    with pytest.raises(Invalid, match="127.64.0.0/10"):
+    with pytest.raises(Invalid, match=r"127\.64\.0\.0/10"):
         await probe("127.0.0.0/28")
 
 
-def test_listeners_are_read_from_both_tables():
+def test_listeners_are_read_from_both_tables() -> None:
     lines = [
         "   0: 0100007F:1F90 00000000:0000 0A 0",
         "   1: 0200407F:1538 00000000:0000 0A 0",

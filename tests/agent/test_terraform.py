@@ -4,43 +4,49 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import workdir
 from agent.context import Cancelled
 from agent.site import SiteSettings, SiteWork
-from stackly.engine.contracts.site import ApplyInput
+from stackly.engine.contracts.site import ApplyInput, ApplyOutcome
+from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Conflict, Faulty, Invalid, Unavailable
 from tests.agent.site_parts import MACHINES, MODULE, FakeContext, bundle, key, module_input
+from tests.conftest import Require
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(autouse=True)
-def _terraform(require):
+def _terraform(require: Require) -> None:
     require(shutil.which("terraform"), "terraform is not on PATH")
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path: Path) -> SiteWork:
     return SiteWork(tmp_path / "home", "agent-1", SiteSettings(grace_s=20))
 
 
-def context_for(tree, at=None, **more):
+def context_for(tree: bytes, at: StepKey | None = None, **more: Any) -> FakeContext:
     return FakeContext(at or key(), tree=tree, **more)
 
 
-async def apply(site, context, **more):
+async def apply(site: SiteWork, context: FakeContext, **more: Any) -> ApplyOutcome:
     return await site.apply(ApplyInput(module_input(context.key, **more)), context)
 
 
-def no_directories(tmp_path):
+def no_directories(tmp_path: Path) -> bool:
     return workdir.run_directories(tmp_path / "home") == []
 
 
-async def test_apply_gives_machines_and_outputs_stores_the_state_and_leaves_nothing(site, tmp_path):
+async def test_apply_gives_machines_and_outputs_stores_the_state_and_leaves_nothing(
+    site: SiteWork, tmp_path: Path
+) -> None:
     context = context_for(bundle(main__tf=MODULE))
     outcome = await apply(site, context, machines=MACHINES, creates_only=True)
     assert outcome.machines["load"].internal_ip == "127.64.0.3"
@@ -53,7 +59,7 @@ async def test_apply_gives_machines_and_outputs_stores_the_state_and_leaves_noth
     assert context.issued == []
 
 
-async def test_a_second_plan_has_no_change_and_destroy_removes_what_there_is(site, tmp_path):
+async def test_a_second_plan_has_no_change_and_destroy_removes_what_there_is(site: SiteWork, tmp_path: Path) -> None:
     context = context_for(bundle(main__tf=MODULE))
     await apply(site, context, machines=MACHINES)
     plan = await site.plan(module_input(key(), machines=MACHINES), context)
@@ -68,7 +74,7 @@ async def test_a_second_plan_has_no_change_and_destroy_removes_what_there_is(sit
     assert again.destroyed == 0
 
 
-async def test_destroy_without_a_state_has_nothing_to_do(site, tmp_path):
+async def test_destroy_without_a_state_has_nothing_to_do(site: SiteWork, tmp_path: Path) -> None:
     outcome = await site.destroy(module_input(key(), machines=MACHINES), context_for(bundle(main__tf=MODULE)))
     assert outcome.destroyed == 0
     assert no_directories(tmp_path)
@@ -77,18 +83,18 @@ async def test_destroy_without_a_state_has_nothing_to_do(site, tmp_path):
 PLAIN = 'variable "size" { default = 1 }\nresource "terraform_data" "a" { input = var.size }\n'
 
 
-async def test_the_approved_plan_is_what_is_applied(site):
+async def test_the_approved_plan_is_what_is_applied(site: SiteWork) -> None:
     context = context_for(bundle(main__tf=PLAIN))
     given = module_input(key(), variables={"size": 7})
     plan = await site.plan(given, context)
     assert (plan.create, plan.summary) == (1, ["create terraform_data.a"])
     outcome = await site.apply(ApplyInput(given, plan.plan_sha256), context)
     assert outcome.created == 1
-    with pytest.raises(Conflict, match="[Pp]lan again"):
+    with pytest.raises(Conflict, match="Plan again"):
         await site.apply(ApplyInput(given, plan.plan_sha256), context)
 
 
-async def test_another_plan_or_a_moved_state_is_refused(site):
+async def test_another_plan_or_a_moved_state_is_refused(site: SiteWork) -> None:
     context = context_for(bundle(main__tf=PLAIN))
     given = module_input(key())
     plan = await site.plan(given, context)
@@ -109,24 +115,24 @@ async def test_another_plan_or_a_moved_state_is_refused(site):
         'terraform {\n  cloud {\n    organization = "o"\n    workspaces {\n      name = "w"\n    }\n  }\n}\n',
     ],
 )
-async def test_whatever_backend_a_module_has_the_state_is_ours(site, block):
+async def test_whatever_backend_a_module_has_the_state_is_ours(site: SiteWork, block: str) -> None:
     context = context_for(bundle(main__tf=block + PLAIN))
     assert (await apply(site, context)).created == 1
     assert len(context.states) >= 1
 
 
-async def test_a_backend_in_an_override_that_sorts_after_ours_is_refused(site):
+async def test_a_backend_in_an_override_that_sorts_after_ours_is_refused(site: SiteWork) -> None:
     block = 'terraform {\n  backend "local" {\n    path = "/nowhere/x"\n  }\n}\n'
-    with pytest.raises(Invalid, match="_override"):
+    with pytest.raises(Invalid, match=r"_override"):
         await apply(site, context_for(bundle(main__tf=PLAIN, zz_override__tf=block)))
 
 
-async def test_a_module_with_a_suite_must_take_the_contract_variables(site):
+async def test_a_module_with_a_suite_must_take_the_contract_variables(site: SiteWork) -> None:
     with pytest.raises(Invalid, match='"stackly" and "stackly_user_data"'):
         await apply(site, context_for(bundle(main__tf=PLAIN)), machines=MACHINES)
 
 
-async def test_variables_the_module_does_not_declare_are_an_error_and_nothing_is_applied(site):
+async def test_variables_the_module_does_not_declare_are_an_error_and_nothing_is_applied(site: SiteWork) -> None:
     context = context_for(bundle(main__tf=PLAIN))
     with pytest.raises(Invalid, match='"sise"'):
         await apply(site, context, variables={"sise": 2})
@@ -135,14 +141,14 @@ async def test_variables_the_module_does_not_declare_are_an_error_and_nothing_is
     assert "undeclared" not in context.text
 
 
-async def test_a_plan_that_changes_something_fails_a_test(site):
+async def test_a_plan_that_changes_something_fails_a_test(site: SiteWork) -> None:
     context = context_for(bundle(main__tf=PLAIN))
     await apply(site, context, variables={"size": 1})
-    with pytest.raises(Invalid, match="update terraform_data.a"):
+    with pytest.raises(Invalid, match=r"update terraform_data\.a"):
         await apply(site, context, variables={"size": 2}, creates_only=True)
 
 
-async def test_errors_have_file_and_line(site):
+async def test_errors_have_file_and_line(site: SiteWork) -> None:
     broken = PLAIN + 'resource "terraform_data" "b" { input = var.absent }\n'
     with pytest.raises(Faulty, match=r"main\.tf:3: Reference to undeclared input variable"):
         await apply(site, context_for(bundle(main__tf=broken)))
@@ -150,7 +156,7 @@ async def test_errors_have_file_and_line(site):
         await apply(site, context_for(bundle(main__tf='resource "x" {')))
 
 
-async def test_a_failed_apply_keeps_the_state_of_what_was_made(site):
+async def test_a_failed_apply_keeps_the_state_of_what_was_made(site: SiteWork) -> None:
     failing = PLAIN + (
         'resource "terraform_data" "b" {\n  depends_on = [terraform_data.a]\n'
         '  provisioner "local-exec" { command = "exit 3" }\n}\n'
@@ -165,14 +171,14 @@ async def test_a_failed_apply_keeps_the_state_of_what_was_made(site):
 
 
 @pytest.mark.parametrize("path", ["../..", "/etc", "absent"])
-async def test_a_path_outside_or_absent_is_refused(site, path):
+async def test_a_path_outside_or_absent_is_refused(site: SiteWork, path: str) -> None:
     context = context_for(bundle(main__tf=PLAIN))
     given = module_input(key())
     with pytest.raises(Invalid):
         await site.plan(type(given)(**{**given.__dict__, "path": path}), context)
 
 
-async def test_terraform_sees_nothing_of_the_platform(site, monkeypatch):
+async def test_terraform_sees_nothing_of_the_platform(site: SiteWork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACKLY_TOKEN", "platform-secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "cloud-secret")
     monkeypatch.setenv("TF_LOG", "TRACE")
@@ -186,7 +192,7 @@ async def test_terraform_sees_nothing_of_the_platform(site, monkeypatch):
         assert word not in context.text
 
 
-async def test_sensitive_values_are_masked_in_what_is_told(site):
+async def test_sensitive_values_are_masked_in_what_is_told(site: SiteWork) -> None:
     module = (
         'variable "pw" {\n  sensitive = true\n}\n'
         'resource "terraform_data" "e" {\n  input = nonsensitive(sha1("x"))\n'
@@ -198,7 +204,7 @@ async def test_sensitive_values_are_masked_in_what_is_told(site):
     assert "[redacted]" in context.text
 
 
-async def test_where_the_module_makes_machines_it_gets_a_token_for_each(site):
+async def test_where_the_module_makes_machines_it_gets_a_token_for_each(site: SiteWork) -> None:
     context = context_for(bundle(main__tf=MODULE))
     await apply(site, context, machines=MACHINES, target="module")
     assert context.issued == ["db", "load"]
@@ -215,12 +221,14 @@ resource "terraform_data" "slow" {
 """
 
 
-async def until(condition):
-    while not condition():
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the condition is another process
         await asyncio.sleep(0.02)
 
 
-async def test_cancel_in_the_middle_of_an_apply_leaves_a_valid_state_and_nothing_running(site, tmp_path):
+async def test_cancel_in_the_middle_of_an_apply_leaves_a_valid_state_and_nothing_running(
+    site: SiteWork, tmp_path: Path
+) -> None:
     context = context_for(bundle(main__tf=SLOW))
     step = asyncio.create_task(apply(site, context))
     await until(lambda: "Provisioning" in context.text)
@@ -232,7 +240,7 @@ async def test_cancel_in_the_middle_of_an_apply_leaves_a_valid_state_and_nothing
     assert "first" in {r["name"] for r in json.loads(context.states[-1])["resources"]}
 
 
-async def test_a_step_that_takes_too_long_is_stopped(site, tmp_path):
+async def test_a_step_that_takes_too_long_is_stopped(site: SiteWork, tmp_path: Path) -> None:
     context = context_for(bundle(main__tf=SLOW))
     with pytest.raises(Faulty, match="did not end within"):
         await apply(site, context, timeout_s=4)
@@ -241,7 +249,7 @@ async def test_a_step_that_takes_too_long_is_stopped(site, tmp_path):
     assert json.loads(context.states[-1])["resources"]
 
 
-async def test_a_cancelled_task_takes_its_terraform_with_it(site, tmp_path):
+async def test_a_cancelled_task_takes_its_terraform_with_it(site: SiteWork, tmp_path: Path) -> None:
     context = context_for(bundle(main__tf=SLOW))
     step = asyncio.create_task(apply(site, context))
     await until(lambda: "Provisioning" in context.text)
@@ -253,14 +261,14 @@ async def test_a_cancelled_task_takes_its_terraform_with_it(site, tmp_path):
     assert context.states
 
 
-async def test_without_terraform_the_message_says_so(tmp_path):
+async def test_without_terraform_the_message_says_so(tmp_path: Path) -> None:
     site = SiteWork(tmp_path, "a", SiteSettings(terraform="terraform-that-is-absent"))
     with pytest.raises(Unavailable, match="stackly doctor"):
         await site.plan(module_input(key()), context_for(bundle(main__tf=PLAIN)))
 
 
 @pytest.mark.parametrize("name", ["pg-standalone", "pg-docker", "pg-stroppy"])
-async def test_examples_validate_are_formatted_and_meet_the_contract(site, name):
+async def test_examples_validate_are_formatted_and_meet_the_contract(site: SiteWork, name: str) -> None:
     folder = EXAMPLES / name
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     formatted = await asyncio.create_subprocess_exec("terraform", "fmt", "-check", str(folder), env=environment)

@@ -18,6 +18,7 @@ import pytest
 from agent import workdir
 from agent.site import SiteSettings, SiteWork
 from tests.agent.site_parts import FakeContext, bundle, key, module_input
+from tests.conftest import Require
 
 KILLS = int(os.environ.get("STACKLY_KILLS", "5"))
 RESOURCES = 12
@@ -39,12 +40,12 @@ resource "terraform_data" "r{n}" {{
 
 
 @pytest.fixture(autouse=True)
-def _terraform(require):
+def _terraform(require: Require) -> None:
     require(shutil.which("terraform"), "terraform is not on PATH")
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path: Path) -> Path:
     rest = "".join(NEXT.format(n=n, before=n - 1) for n in range(1, RESOURCES))
     ledger = tmp_path / "ledger"
     ledger.touch()
@@ -67,7 +68,7 @@ def made(world: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kill", range(KILLS))
-async def test_kill_9_in_the_middle_of_an_apply_creates_nothing_twice(world, kill):
+async def test_kill_9_in_the_middle_of_an_apply_creates_nothing_twice(world: Path, kill: int) -> None:
     after = random.Random(kill).randint(1, RESOURCES - 3)
     first = await life(world, 1)
     while len(made(world)) < after:
@@ -86,9 +87,9 @@ async def test_kill_9_in_the_middle_of_an_apply_creates_nothing_twice(world, kil
     assert workdir.occupants(world / "home") == []
 
 
-async def test_a_killed_agents_terraform_ends_by_itself_and_its_state_is_found_at_the_next_start(world):
+async def test_a_killed_agents_terraform_ends_by_itself_and_its_state_is_found_at_the_next_start(world: Path) -> None:
     first = await life(world, 1)
-    while len(made(world)) < 3:
+    while len(made(world)) < 3:  # noqa: ASYNC110 - another process writes
         await asyncio.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     await first.communicate()
@@ -105,9 +106,9 @@ async def test_a_killed_agents_terraform_ends_by_itself_and_its_state_is_found_a
     assert workdir.run_directories(world / "home") == []
 
 
-async def test_a_destroy_of_another_run_takes_what_the_killed_apply_left(world):
+async def test_a_destroy_of_another_run_takes_what_the_killed_apply_left(world: Path) -> None:
     first = await life(world, 1)
-    while len(made(world)) < 5:
+    while len(made(world)) < 5:  # noqa: ASYNC110 - another process writes
         await asyncio.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     await first.communicate()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -13,10 +14,12 @@ from stackly.engine.contracts.site import MachineSpec
 from stackly.errors import Conflict, Faulty, Invalid
 from tests.agent.site_parts import MACHINES, key, module_input
 
+Json = dict[str, Any]
+
 BOTH = {"stackly": {}, "stackly_user_data": {"sensitive": True}}
 
 
-def test_the_contract_variables_have_the_shape_of_the_contract():
+def test_the_contract_variables_have_the_shape_of_the_contract() -> None:
     values = render(module_input(key(), machines=MACHINES, variables={"region": "x"}), {"db": "data"})
     assert values["stackly"]["machines"]["db"] == {
         "cores": 2,
@@ -29,21 +32,21 @@ def test_the_contract_variables_have_the_shape_of_the_contract():
     assert values["region"] == "x"
 
 
-def test_a_plain_stack_gets_its_own_variables_only():
+def test_a_plain_stack_gets_its_own_variables_only() -> None:
     assert render(module_input(key(), variables={"a": 1}), {}) == {"a": 1}
 
 
-def test_the_stacks_own_environment_wins_over_the_states():
+def test_the_stacks_own_environment_wins_over_the_states() -> None:
     assert render(module_input(key(), variables={"environment": "a"}, environment="b"), {}) == {"environment": "a"}
     assert render(module_input(key(), environment="b"), {}) == {"environment": "b"}
 
 
-def test_a_stack_may_not_set_the_contracts_names():
+def test_a_stack_may_not_set_the_contracts_names() -> None:
     with pytest.raises(Invalid, match="set by Stackly"):
         render(module_input(key(), machines=MACHINES, variables={"stackly": 1}), {})
 
 
-def test_cloud_config_is_yaml_with_one_private_file():
+def test_cloud_config_is_yaml_with_one_private_file() -> None:
     read = yaml.safe_load(cloud_config({"token": "a\"b\n'c"}))
     (file,) = read["write_files"]
     assert (file["path"], file["permissions"]) == (ENROLMENT_PATH, "0600")
@@ -58,23 +61,23 @@ def test_cloud_config_is_yaml_with_one_private_file():
         ({"stackly": {}, "stackly_user_data": {}}, "sensitive = true"),
     ],
 )
-def test_a_module_with_a_suite_declares_both_variables(declared, says):
+def test_a_module_with_a_suite_declares_both_variables(declared: Json, says: str) -> None:
     with pytest.raises(Invalid, match=says):
         check_declared(module_input(key(), machines=MACHINES), declared)
 
 
-def test_undeclared_variables_are_an_error_and_environment_is_not():
+def test_undeclared_variables_are_an_error_and_environment_is_not() -> None:
     check_declared(module_input(key(), machines=MACHINES, environment="x"), BOTH)
     check_declared(module_input(key(), variables={"environment": "prod"}), {})
     with pytest.raises(Invalid, match='"regoin"'):
         check_declared(module_input(key(), variables={"regoin": 1}), {"region": {}})
 
 
-def change(*actions, address="a.b", **more):
+def change(*actions: str, address: str = "a.b", **more: Any) -> Json:
     return {"address": address, "change": {"actions": list(actions)}, **more}
 
 
-def test_counts_and_whether_anything_changes():
+def test_counts_and_whether_anything_changes() -> None:
     raw = {
         "resource_changes": [change("create"), change("delete", "create"), change("no-op"), change("read")],
         "configuration": {"root_module": {"variables": {"pw": {"sensitive": True}, "x": {}}}},
@@ -92,20 +95,20 @@ def test_counts_and_whether_anything_changes():
 
 
 @pytest.mark.parametrize("actions", [["update"], ["delete"], ["delete", "create"], ["create", "delete"], ["forget"]])
-def test_a_tests_plan_may_only_create(actions):
+def test_a_tests_plan_may_only_create(actions: list[str]) -> None:
     plan.check_creates_only({"resource_changes": [change("create"), change("read")]}, recovering=False)
     with pytest.raises(Invalid, match="only create"):
         plan.check_creates_only({"resource_changes": [change(*actions)]}, recovering=True)
 
 
-def test_while_recovering_what_is_half_made_may_be_made_anew():
+def test_while_recovering_what_is_half_made_may_be_made_anew() -> None:
     raw = {"resource_changes": [change("delete", "create", action_reason="replace_because_tainted")]}
     plan.check_creates_only(raw, recovering=True)
     with pytest.raises(Invalid):
         plan.check_creates_only(raw, recovering=False)
 
 
-def given_machines(**changes):
+def given_machines(**changes: Any) -> Json:
     value = {
         "db": {"id": "1", "internal_ip": "127.64.0.2", "public_ip": ""},
         "load": {"id": "2", "internal_ip": "127.64.0.3"},
@@ -114,7 +117,7 @@ def given_machines(**changes):
     return {"machines": {"value": value}}
 
 
-def test_machines_are_read():
+def test_machines_are_read() -> None:
     found = outputs.machines(given_machines(public_ip="203.0.113.4"), MACHINES, fixed_addresses=True)
     assert found["db"].public_ip == "203.0.113.4"
     assert found["load"].public_ip == ""
@@ -134,24 +137,24 @@ def test_machines_are_read():
         (given_machines(internal_ip="127.64.0.9"), "127.64.0.2 was given"),
     ],
 )
-def test_each_way_to_miss_the_contract_has_its_sentence(given, says):
+def test_each_way_to_miss_the_contract_has_its_sentence(given: Json, says: str) -> None:
     with pytest.raises(Invalid, match=says):
         outputs.machines(given, MACHINES, fixed_addresses=True)
 
 
-def test_a_machine_nobody_asked_for_is_refused_and_a_cloud_may_choose_addresses():
+def test_a_machine_nobody_asked_for_is_refused_and_a_cloud_may_choose_addresses() -> None:
     with pytest.raises(Invalid, match="nobody asked"):
         outputs.machines(given_machines(), MACHINES[:1], fixed_addresses=True)
     outputs.machines(given_machines(internal_ip="10.0.0.1"), MACHINES, fixed_addresses=False)
     assert outputs.machines({}, [], fixed_addresses=True) == {}
 
 
-def test_secret_outputs_and_huge_ones_are_left_out():
+def test_secret_outputs_and_huge_ones_are_left_out() -> None:
     given = {"a": {"value": 1}, "pw": {"value": "x", "sensitive": True}, "big": {"value": "y" * 200_000}}
     assert outputs.public(given) == ({"a": 1}, ["big"])
 
 
-def said(*events):
+def said(*events: Json) -> tuple[Reader, list[tuple[str, str]]]:
     lines = []
     reader = Reader(lambda text, level: lines.append((level, text)), Masker({"hunter2-secret"}))
     for event in events:
@@ -159,12 +162,12 @@ def said(*events):
     return reader, lines
 
 
-def diagnostic(severity, summary, detail="", **where):
+def diagnostic(severity: str, summary: str, detail: str = "", **where: Any) -> Json:
     found = {"severity": severity, "summary": summary, "detail": detail}
     return {"type": "diagnostic", "diagnostic": found | ({"range": where} if where else {})}
 
 
-def test_a_failure_names_file_and_line_and_no_secret():
+def test_a_failure_names_file_and_line_and_no_secret() -> None:
     reader, lines = said(
         diagnostic("error", "Bad", "value hunter2-secret\nis bad", filename="main.tf", start={"line": 3, "column": 5}),
     )
@@ -176,19 +179,19 @@ def test_a_failure_names_file_and_line_and_no_secret():
     assert lines == [("error", "main.tf:3: Bad: value [redacted] is bad")]
 
 
-def test_a_stale_plan_is_a_conflict_and_a_crash_shows_its_last_words():
+def test_a_stale_plan_is_a_conflict_and_a_crash_shows_its_last_words() -> None:
     assert isinstance(said(diagnostic("error", "Saved plan is stale"))[0].failure("apply", 1, ""), Conflict)
     assert "panic" in said()[0].failure("apply", 2, "panic: x").detail
 
 
-def test_the_warning_about_environment_is_not_told_and_torn_lines_are_nothing():
+def test_the_warning_about_environment_is_not_told_and_torn_lines_are_nothing() -> None:
     reader, lines = said(diagnostic("warning", "Value for undeclared variable"), diagnostic("warning", "Old"))
     reader.line('{"type": "diagn')
     reader.line("[]")
     assert lines == [("warning", "Old")]
 
 
-def test_the_masker_learns_inside_values_and_leaves_short_texts():
+def test_the_masker_learns_inside_values_and_leaves_short_texts() -> None:
     mask = Masker()
     mask.learn({"a": ["longsecret", 1], "b": "line-one\nline-two", "c": "no"})
     assert mask("x longsecret line-two no") == "x [redacted] [redacted] no"

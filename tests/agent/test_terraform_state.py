@@ -1,5 +1,9 @@
 import asyncio
 import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,12 +14,28 @@ from agent.terraform import state
 from stackly.errors import Conflict, Faulty
 from tests.agent.site_parts import FakeContext, key
 
+Json = dict[str, Any]
 
-def version(serial, lineage="L", resources=()):
+
+def version(serial: int, lineage: str = "L", resources: Sequence[Json] = ()) -> bytes:
     return json.dumps({"version": 4, "serial": serial, "lineage": lineage, "resources": list(resources)}).encode()
 
 
-def made(tmp_path, run="r1", test="tpcb", epoch=1, content=None):
+def parsed(content: bytes) -> state.Version:
+    found = state.parse(content)
+    assert found is not None
+    return found
+
+
+async def restored(home: Path, work: workdir.RunDirectory, context: FakeContext, grace_s: float) -> state.Version:
+    found = await state.restore(home, work, context, grace_s)
+    assert found is not None
+    return found
+
+
+def made(
+    tmp_path: Path, run: str = "r1", test: str = "tpcb", epoch: int = 1, content: bytes | None = None
+) -> workdir.RunDirectory:
     work = workdir.run_directory(tmp_path, run, test, epoch)
     work.make()
     if content is not None:
@@ -26,80 +46,83 @@ def made(tmp_path, run="r1", test="tpcb", epoch=1, content=None):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"null", b"[]", b"{}", version(3)[:-2], b'{"serial": 1, "lineage": ""}']
 )
-def test_what_is_no_whole_state_is_none(content):
+def test_what_is_no_whole_state_is_none(content: bytes) -> None:
     assert state.parse(content) is None
 
 
 @given(st.integers(0, 200))
-def test_a_torn_state_never_counts(cut):
+def test_a_torn_state_never_counts(cut: int) -> None:
     whole = version(7)
     assert state.parse(whole[:cut]) is None or cut >= len(whole)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from("LM"))), st.one_of(st.none(), st.integers(0, 50)))
-def test_the_newest_is_of_the_stored_lineage_and_of_the_highest_serial(files, stored_serial):
-    stored = None if stored_serial is None else state.parse(version(stored_serial))
-    versions = [state.parse(version(s, lineage)) for s, lineage in files]
+def test_the_newest_is_of_the_stored_lineage_and_of_the_highest_serial(
+    files: list[tuple[int, str]], stored_serial: int | None
+) -> None:
+    stored = None if stored_serial is None else parsed(version(stored_serial))
+    versions = [parsed(version(s, lineage)) for s, lineage in files]
     chosen = state.newest(stored, versions)
     if stored is None:
         assert (chosen.serial if chosen else None) == max((s for s, _ in files), default=None)
     else:
+        assert chosen is not None
         assert chosen.lineage == "L"
-        assert chosen.serial == max([stored_serial, *(s for s, lineage in files if lineage == "L")])
+        assert chosen.serial == max([stored.serial, *(s for s, lineage in files if lineage == "L")])
 
 
-async def test_recovery_takes_a_newer_file_over_the_stored_version_and_stores_it(tmp_path):
+async def test_recovery_takes_a_newer_file_over_the_stored_version_and_stores_it(tmp_path: Path) -> None:
     made(tmp_path, epoch=1, content=version(5))
     work = made(tmp_path, epoch=2)
     context = FakeContext(key(epoch=2), base=version(3))
-    found = await state.restore(tmp_path, work, context, 0.1)
+    found = await restored(tmp_path, work, context, 0.1)
     assert found.serial == 5
     assert work.state.read_bytes() == version(5)
     assert context.states == [version(5)]
 
 
-async def test_recovery_keeps_the_stored_version_when_the_file_is_older_or_of_another_lineage(tmp_path):
+async def test_recovery_keeps_the_stored_version_when_the_file_is_older_or_of_another_lineage(tmp_path: Path) -> None:
     made(tmp_path, epoch=1, content=version(9, "other"))
     work = made(tmp_path, epoch=2, content=version(2))
     context = FakeContext(key(epoch=2), base=version(3))
-    assert (await state.restore(tmp_path, work, context, 0.1)).serial == 3
+    assert (await restored(tmp_path, work, context, 0.1)).serial == 3
     assert context.states == []
     assert work.state.stat().st_mode & 0o777 == 0o600
 
 
-async def test_recovery_finds_a_file_of_the_same_lineage_in_another_runs_directory(tmp_path):
+async def test_recovery_finds_a_file_of_the_same_lineage_in_another_runs_directory(tmp_path: Path) -> None:
     made(tmp_path, run="benchmark", content=version(8))
     made(tmp_path, run="stranger", content=version(90, "other"))
     work = made(tmp_path, run="destroy", test="")
-    assert (await state.restore(tmp_path, work, FakeContext(key("destroy", ""), base=version(6)), 0.1)).serial == 8
+    assert (await restored(tmp_path, work, FakeContext(key("destroy", ""), base=version(6)), 0.1)).serial == 8
 
 
-async def test_an_empty_file_is_never_no_state(tmp_path):
+async def test_an_empty_file_is_never_no_state(tmp_path: Path) -> None:
     work = made(tmp_path, content=b"")
     with pytest.raises(Faulty, match="empty or torn"):
         await state.restore(tmp_path, work, FakeContext(key()), 0.1)
 
 
-async def test_an_empty_file_beside_a_stored_version_is_replaced_by_it(tmp_path):
+async def test_an_empty_file_beside_a_stored_version_is_replaced_by_it(tmp_path: Path) -> None:
     work = made(tmp_path, content=b"")
-    assert (await state.restore(tmp_path, work, FakeContext(key(), base=version(4)), 0.1)).serial == 4
+    assert (await restored(tmp_path, work, FakeContext(key(), base=version(4)), 0.1)).serial == 4
     assert work.state.read_bytes() == version(4)
 
 
-async def test_without_any_version_there_is_none_and_no_file_is_made(tmp_path):
+async def test_without_any_version_there_is_none_and_no_file_is_made(tmp_path: Path) -> None:
     work = made(tmp_path)
     assert await state.restore(tmp_path, work, FakeContext(key()), 0.1) is None
     assert not work.state.exists()
 
 
-async def test_an_errored_state_counts(tmp_path):
+async def test_an_errored_state_counts(tmp_path: Path) -> None:
     work = made(tmp_path, content=b"")
     (work.tree / "stack").mkdir()
     (work.tree / "stack" / "errored.tfstate").write_bytes(version(4))
-    assert (await state.restore(tmp_path, work, FakeContext(key()), 0.1)).serial == 4
+    assert (await restored(tmp_path, work, FakeContext(key()), 0.1)).serial == 4
 
 
-async def test_the_mirror_sends_in_order_skips_torn_and_foreign_and_always_the_last(tmp_path):
+async def test_the_mirror_sends_in_order_skips_torn_and_foreign_and_always_the_last(tmp_path: Path) -> None:
     path = tmp_path / "s"
     context = FakeContext(key())
     mirror = state.StateMirror(path, context, state.parse(version(2)), every_s=0.01)
@@ -114,12 +137,12 @@ async def test_the_mirror_sends_in_order_skips_torn_and_foreign_and_always_the_l
     assert set(serials) <= {3, 4, 5, 6}
 
 
-async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path):
+async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path: Path) -> None:
     path = tmp_path / "s"
     gate = asyncio.Event()
 
     class Slow(FakeContext):
-        async def write_state(self, state):
+        async def write_state(self, state: bytes) -> tuple[bool, str]:
             await gate.wait()
             return await super().write_state(state)
 
@@ -134,7 +157,7 @@ async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path):
     assert len(context.states) == 2
 
 
-async def test_a_refused_last_version_is_an_error(tmp_path):
+async def test_a_refused_last_version_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_bytes(version(1))
     mirror = state.StateMirror(path, FakeContext(key(), refuse="stale epoch"), None)
@@ -142,13 +165,15 @@ async def test_a_refused_last_version_is_an_error(tmp_path):
         await mirror.finish()
 
 
-async def test_a_cancelled_step_does_not_wait_for_a_platform_that_stays_away(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "STEP_GRACE", state.STEP_GRACE * 0.01)
+async def test_a_cancelled_step_does_not_wait_for_a_platform_that_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "STEP_GRACE", timedelta(seconds=0.1))
     path = tmp_path / "s"
     path.write_bytes(version(1))
 
     class Away(FakeContext):
-        async def write_state(self, state):
+        async def write_state(self, state: bytes) -> tuple[bool, str]:
             await asyncio.Event().wait()
             return True, ""
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,13 +16,13 @@ LASTS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 
 
 @given(RUNS, TESTS, LASTS)
-def test_a_name_reads_back_as_its_parts(run, test, last):
+def test_a_name_reads_back_as_its_parts(run: str, test: str, last: str) -> None:
     name = workdir.owned(run, test, last)
     assert workdir.parse_owned(str(name)) == name
 
 
 @pytest.mark.parametrize("part", ["", "../x", "a/b", ".", "a b"])
-def test_a_part_that_could_leave_the_directory_is_refused(part):
+def test_a_part_that_could_leave_the_directory_is_refused(part: str) -> None:
     with pytest.raises(Invalid):
         workdir.owned(part, "t", "1")
     with pytest.raises(Invalid):
@@ -29,11 +30,11 @@ def test_a_part_that_could_leave_the_directory_is_refused(part):
 
 
 @pytest.mark.parametrize("name", ["", "a", "a.b", ".init.lock", "a.b.c.d.e", "..", "a..b.c"])
-def test_other_names_are_not_taken_for_ours(name):
+def test_other_names_are_not_taken_for_ours(name: str) -> None:
     assert workdir.parse_owned(name) is None
 
 
-def test_a_private_file_is_private_and_whole(tmp_path):
+def test_a_private_file_is_private_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     workdir.write_private(path, b"one")
     workdir.write_private(path, b"two")
@@ -42,13 +43,17 @@ def test_a_private_file_is_private_and_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["secret"]
 
 
-async def test_ending_occupants_finds_those_who_left_their_session_and_their_directory(tmp_path):
+async def test_ending_occupants_finds_those_who_left_their_session_and_their_directory(tmp_path: Path) -> None:
     home, other = tmp_path / "a", tmp_path / "ab"  # a neighbour whose name begins alike
     (home / "inner").mkdir(parents=True)
     other.mkdir()
     script = "import os,time\nos.setsid() if os.fork() == 0 else None\ntime.sleep(600)"
-    inside = subprocess.Popen([sys.executable, "-c", script], cwd=home / "inner")
-    beside = subprocess.Popen(["sleep", "600"], cwd=other)
+    inside = subprocess.Popen(  # noqa: ASYNC220 - it must outlive the loop
+        [sys.executable, "-c", script], cwd=home / "inner"
+    )
+    beside = subprocess.Popen(  # noqa: ASYNC220 - the same
+        ["sleep", "600"], cwd=other
+    )
     while len(workdir.occupants(home)) < 2:
         assert inside.poll() is None
     (home / "inner").rmdir()
@@ -64,12 +69,12 @@ async def test_ending_occupants_finds_those_who_left_their_session_and_their_dir
         inside.wait()
 
 
-async def test_delete_says_whether_anything_was_there(tmp_path):
+async def test_delete_says_whether_anything_was_there(tmp_path: Path) -> None:
     (tmp_path / "x" / "y").mkdir(parents=True)
     assert await workdir.delete(tmp_path / "x")
     assert not await workdir.delete(tmp_path / "x")
 
 
-def test_we_are_never_among_the_occupants(tmp_path, monkeypatch):
+def test_we_are_never_among_the_occupants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert os.getpid() not in workdir.occupants(tmp_path)
