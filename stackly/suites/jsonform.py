@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON and back, for columns of type jsonb and for digests."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -27,9 +28,14 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
 
     Raises: KeyError or TypeError when a field without default is missing.
     """
+    hints = _hints(typing.cast("Any", cls))
+    return cls(**{k: _read(hints[k], v) for k, v in data.items() if k in hints})
+
+
+@functools.cache  # resolving the annotations costs more than the rest together
+def _hints(cls: type) -> Mapping[str, Any]:
     hints = typing.get_type_hints(cls)
-    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # T is a dataclass by contract
-    return cls(**{k: _read(hints[k], v) for k, v in data.items() if k in known})
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
 def _read(hint: Any, value: Any) -> Any:
