@@ -1,0 +1,78 @@
+"""The sign-in link, the cookie it leaves, and what other sites cannot do with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from stackly.accounts import service
+from stackly.accounts.model import Role
+from stackly.api.auth import COOKIE
+
+if TYPE_CHECKING:
+    from tests.api.conftest import World
+
+
+async def _link(world: World) -> str:
+    async with world.parts.transactions() as session:
+        person = await service.ensure_identity(session, world.account.id, "admin", [Role.ADMIN])
+        return await service.issue_login_key(session, person.id)
+
+
+async def test_the_link_works_once_and_leaves_a_strict_cookie(world: World) -> None:
+    key = await _link(world)
+    async with world.client(None) as client:
+        answer = await client.get("/login", params={"key": key})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert (await client.get("/api/v1/me")).json()["login"] == "admin"
+        # A reload by who is signed in goes on; anybody else is refused.
+        assert (await client.get("/login", params={"key": key})).status_code == 303
+    async with world.client(None) as stranger:
+        assert (await stranger.get("/login", params={"key": key})).status_code == 401
+
+
+async def test_of_many_who_spend_one_key_one_is_signed_in(world: World) -> None:
+    key = await _link(world)
+
+    async def spend() -> int:
+        async with world.client(None) as client:
+            return (await client.get("/login", params={"key": key})).status_code
+
+    assert sorted(await asyncio.gather(*(spend() for _ in range(10)))) == [303] + [401] * 9
+
+
+async def test_another_sites_page_cannot_use_the_cookie(world: World) -> None:
+    async with world.client(None) as client:
+        await client.get("/login", params={"key": await _link(world)})
+        for headers in ({"Origin": "http://evil.test"}, {"Sec-Fetch-Site": "cross-site"}, {}):
+            assert (await client.post("/api/v1/logout", headers=headers)).status_code == 403
+        own = {"Origin": "http://stackly.test", "Sec-Fetch-Site": "same-origin"}
+        assert (await client.post("/api/v1/logout", headers=own)).status_code == 200
+        assert (await client.get("/api/v1/me")).status_code == 401
+
+
+async def test_a_session_is_no_token_and_a_login_key_is_neither(world: World) -> None:
+    key = await _link(world)
+    async with world.client(None) as client:
+        await client.get("/login", params={"key": await _link(world)})
+        session = client.cookies[COOKIE]
+        client.cookies.clear()
+        for secret in (key, session):
+            answer = await client.get("/api/v1/me", headers={"Authorization": f"Bearer {secret}"})
+            assert answer.status_code == 401
+
+
+async def test_a_revoked_token_opens_nothing(world: World) -> None:
+    async with world.client() as admin:
+        made = (await admin.post("/api/v1/tokens", json={"name": "ci"})).json()
+        assert made["token"].startswith("stk_token_")
+        async with world.client(None) as client:
+            headers = {"Authorization": f"Bearer {made['token']}"}
+            assert (await client.get("/api/v1/me", headers=headers)).status_code == 200
+            assert (await admin.post(f"/api/v1/tokens/{made['id']}/revoke")).status_code == 200
+            assert (await client.get("/api/v1/me", headers=headers)).status_code == 401
+        listed = (await admin.get("/api/v1/tokens")).json()["items"]
+    assert all(t["token"] is None for t in listed)
