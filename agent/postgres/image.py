@@ -49,10 +49,9 @@ def _members(binaries: Binaries) -> list[Path]:
 
 def _contents(binaries: Binaries) -> Iterator[tuple[str, bytes, int]]:
     """Shape: (path without its slash, bytes, mode), in one order; links are followed."""
-    for path in _members(binaries):
-        # A loader names libraries in ways that climb (`bin/../lib/x`): written as the place they lead to.
-        plain = Path(*_climbed(path))
-        yield str(plain), path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644
+    # A loader names libraries in ways that climb (`bin/../lib/x`): written once, as the place they lead to.
+    for name, path in sorted({"/".join(_climbed(p)): p for p in _members(binaries)}.items()):
+        yield name, path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644
     yield "etc/passwd", _PASSWD.encode(), 0o644
     yield "etc/group", _GROUP.encode(), 0o644
 
@@ -95,6 +94,5 @@ def ensure(client: Any, binaries: Binaries) -> str:
         except docker.errors.ImageNotFound:
             programs = "/".join(["", *_climbed(binaries.root.absolute()), "bin"])
             changes = [f"ENV PATH={programs}:/bin", "USER postgres", "LABEL stackly.image=postgres"]
-            with path.open("rb") as data:
-                client.api.import_image_from_stream(data, repository=REPOSITORY, tag=tag, changes=changes)
+            client.api.import_image_from_file(str(path), repository=REPOSITORY, tag=tag, changes=changes)
         return name
