@@ -186,3 +186,8 @@ async def work(hub: Running, tmp_path: Path) -> Work:
     await made.git("init", "-q", "-b", "main")
     await made.git("remote", "add", "origin", f"{hub.url}/acme/stacks.git")
     return made
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()
