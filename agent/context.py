@@ -24,7 +24,7 @@ class StepContext(Protocol):
 
     def log(self, text: str, level: str = "info") -> None: ...
 
-    def point(  # noqa: PLR0913 - one row of the series
+    def point(
         self,
         *,
         sample: int,
@@ -36,7 +36,7 @@ class StepContext(Protocol):
     ) -> None: ...
 
     async def read_tree(self) -> bytes:
-        """gzip'd tar of the run's code bundle."""
+        """Gzip'd tar of the run's code bundle."""
         ...
 
     async def read_state(self) -> bytes:
@@ -55,20 +55,29 @@ class StepContext(Protocol):
 
 
 class Enrolment(Protocol):
-    token: str
-    agent_id: str
-    enrol_address: str
-    ca_pem: bytes
+    @property
+    def token(self) -> str: ...
+    @property
+    def agent_id(self) -> str: ...
+    @property
+    def enrol_address(self) -> str: ...
+    @property
+    def ca_pem(self) -> bytes: ...
 
 
 class Credentials(Protocol):
     """Random per test, given at enrolment, kept in memory only."""
 
-    superuser: str
-    superuser_password: str
-    user: str
-    user_password: str
-    database: str
+    @property
+    def superuser(self) -> str: ...
+    @property
+    def superuser_password(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def user_password(self) -> str: ...
+    @property
+    def database(self) -> str: ...
 
 
 Secrets = Sequence[str]  # texts that must be masked in everything a step emits

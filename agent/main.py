@@ -1,0 +1,301 @@
+"""`stackly-agent site|edge`: enrol, beat, work, until the end of the process or of the test."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from agent import gateway as gateways
+from agent.gateway import Gateway, Identity
+from agent.settings import AgentSettings, EnrolmentFile, capabilities, parse_arguments, read_enrolment, version
+from agent.spool import Spool
+from agent.steps import Outbox, Steps, patiently
+from agent.workdir import write_private
+from agent.worker import Polling, connect, edge_workers, polling, site_workers
+from stackly import clock, log
+from stackly.errors import Denied, NotFound, StacklyError, Unauthenticated, Unavailable
+from stackly.ids import new_id
+
+_log = log.get("agent")
+_RENEW_BEFORE = timedelta(hours=12)
+_BYTES = frozenset({"key_pem", "certificate_pem", "ca_pem"})
+
+
+# -- who we are -----------------------------------------------------------------------------------------------------
+
+
+def _saved(path: Path) -> Identity | None:
+    """The site agent's identity of an earlier life, while its certificate is good for long enough."""
+    try:
+        told = json.loads(path.read_bytes())
+        for name in _BYTES:
+            told[name] = base64.b64decode(told[name])
+        identity = Identity(**told)
+        until = x509.load_pem_x509_certificate(identity.certificate_pem).not_valid_after_utc
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return identity if until - clock.now() > _RENEW_BEFORE else None
+
+
+def _save(path: Path, identity: Identity) -> None:
+    told = {f.name: getattr(identity, f.name) for f in fields(identity)}
+    for name in _BYTES:
+        told[name] = base64.b64encode(told[name]).decode()
+    write_private(path, json.dumps(told, default=str).encode())
+
+
+async def _still_ours(identity: Identity, given: EnrolmentFile | None) -> bool:
+    """Another CA, another agent, or a row that does not count any more: enrol anew."""
+    if given is not None and (given.agent_id, given.ca_pem) != (identity.agent_id, identity.ca_pem):
+        return False
+    gateway = Gateway(identity)
+    try:
+        revoked, _ = await patiently(lambda: gateway.heartbeat("enrolling", version(), {}, polling=False))
+    except (Denied, Unauthenticated):
+        return False
+    finally:
+        await gateway.close()
+    return not revoked
+
+
+async def identify(settings: AgentSettings, given: EnrolmentFile | None, able: dict[str, object]) -> Identity:
+    """Raises: Unauthenticated when the token is used up; NotFound without a token."""
+    saved_at = settings.home / "identity.json"
+    if settings.role == "site" and (saved := _saved(saved_at)) is not None and await _still_ours(saved, given):
+        return saved
+    if given is None:
+        raise NotFound("This agent has no valid certificate; start it with --enrolment and a fresh token.")
+    identity = await patiently(
+        lambda: gateways.enrol(given.enrol_address, given.ca_pem, given.token, version=version(), capabilities=able)
+    )
+    if identity.role != settings.role:
+        raise Denied(f"This token is for a {identity.role} agent, not for a {settings.role} agent.")
+    if settings.role == "site":
+        _save(saved_at, identity)
+    return identity
+
+
+# -- one life -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What one life of the agent runs on."""
+
+    settings: AgentSettings
+    identity: Identity
+    incarnation: str
+    able: dict[str, object]
+    gateway: Gateway
+    spool: Spool
+    steps: Steps
+    over: asyncio.Event
+
+
+async def _beat(life: Life, now_polling: Polling) -> None:
+    """Heartbeats until the control plane says that this agent is not wanted any more."""
+    failing = False
+    while not life.over.is_set():
+        await now_polling.look()
+        try:
+            revoked, test_over = await life.gateway.heartbeat(
+                life.incarnation, version(), life.able, polling=now_polling.is_polling
+            )
+        except Unavailable as e:
+            if not failing:
+                _log.warning("gateway.away", reason=e.detail)
+            failing = True
+        except StacklyError as e:
+            _log.error("agent.refused", reason=e.detail)
+            life.over.set()
+        else:
+            failing = False
+            if revoked or test_over:
+                _log.info("agent.not_wanted", revoked=revoked, test_over=test_over)
+                life.over.set()
+        await _until(life.over, life.settings.timings.beat_s)
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+@asynccontextmanager
+async def _health(home: Path, now_polling: Polling) -> AsyncIterator[None]:
+    """`GET /healthz` on a free loopback port, which `healthz.port` of the home names: 200 only while polling."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(2):
+                await reader.readuntil(b"\r\n")
+                told = b"200 OK" if now_polling.is_polling else b"503 Service Unavailable"
+                writer.write(b"HTTP/1.1 " + told + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    write_private(home / "healthz.port", str(server.sockets[0].getsockname()[1]).encode())
+    try:
+        yield
+    finally:
+        server.close()
+        (home / "healthz.port").unlink(missing_ok=True)
+
+
+async def _begin_life(life: Life, before_reap: Callable[[], Awaitable[None]] | None) -> list[tuple[str, str]]:
+    """What must not be reaped. Outcomes and states of the earlier life go first, then its steps are gone (rule 13)."""
+    await Outbox(life.settings.home / "outbox").send_leftovers(life.gateway)
+    if before_reap is not None:
+        await before_reap()
+    owners = await patiently(lambda: life.gateway.report_gone(life.incarnation), life.over)
+    return [(run, test) for run, test, _ in owners]
+
+
+async def _site(life: Life) -> None:
+    from agent.site import SiteSettings, SiteWork  # late: an edge agent starts without Terraform's half
+
+    hands = SiteWork(life.settings.home, life.identity.agent_id, SiteSettings(**_site_settings(life.settings)))
+
+    async def upload_states() -> None:
+        for left in await hands.unfinished():
+            try:
+                accepted, rescued, why = await patiently(
+                    lambda left=left: life.gateway.write_state(left.run, left.test, left.epoch, left.state),  # type: ignore[misc]
+                )
+            except StacklyError as e:
+                _log.warning("state.not_taken", run=left.run, test=left.test, reason=e.detail)
+            else:
+                _log.info("state.sent_late", run=left.run, accepted=accepted, rescued=rescued, reason=why)
+
+    current = await _begin_life(life, upload_states)
+    await hands.reap(current)
+    await _work(life, lambda client: site_workers(client, life.identity.agent_id, hands, life.steps, life.settings))
+
+
+def _site_settings(settings: AgentSettings) -> dict[str, Any]:
+    told = {"terraform": settings.environment.get("STACKLY_TERRAFORM", "terraform")}
+    mirror = settings.environment.get("STACKLY_PLUGIN_MIRROR")
+    return told | ({"plugin_mirror": Path(mirror)} if mirror else {})
+
+
+async def _edge(life: Life, given: EnrolmentFile) -> None:
+    from agent.edge import EdgeSettings, EdgeWork  # late: a site agent starts without the databases' half
+
+    assert life.identity.credentials is not None, "an edge agent's enrolment carries credentials"
+    environment = life.settings.environment
+    stroppy = environment.get("STACKLY_STROPPY")
+    manifest = environment.get("STACKLY_STROPPY_MANIFEST")
+    binaries = environment.get("STACKLY_POSTGRES_BINARIES", "")
+    hands = EdgeWork(
+        life.settings.home,
+        life.identity.credentials,
+        life.identity.machine,
+        given.container,
+        EdgeSettings(
+            cache=Path(environment.get("STACKLY_CACHE", str(life.settings.home / "cache"))),
+            postgres_binaries=tuple(Path(p) for p in binaries.split(os.pathsep) if p),
+            stroppy=Path(stroppy) if stroppy else None,
+            stroppy_manifest=Path(manifest) if manifest else None,
+            labels=_labels(life),
+        ),
+    )
+    await _begin_life(life, None)
+    try:
+        await _work(life, lambda client: edge_workers(client, life.identity.agent_id, hands, life.steps, life.settings))
+    finally:
+        await hands.close()
+
+
+def _labels(life: Life) -> dict[str, str]:
+    """So that the site agent's remove and inventory find our containers.
+
+    Shape: our home is `<the site agent's home>/<folder>/<machine>`.
+    """
+    identity = life.identity
+    return {
+        "stackly.home": str(life.settings.home.parent.parent),
+        "stackly.run": identity.run,
+        "stackly.test": identity.test,
+        "stackly.machine": identity.machine,
+    }
+
+
+async def _work(life: Life, make: Callable[[Any], list[Any]]) -> None:
+    """Poll until it is over; then end what runs."""
+    client = await patiently(lambda: connect(life.identity), life.over)
+    async with polling(client, make(client)) as now_polling, _health(life.settings.home, now_polling):
+        beats = asyncio.create_task(_beat(life, now_polling))
+        _log.info("agent.started", agent=life.identity.agent_id, role=life.identity.role)
+        await life.over.wait()
+        beats.cancel()
+        await life.steps.close()
+    _log.info("agent.stopped", agent=life.identity.agent_id)
+
+
+async def live(settings: AgentSettings) -> None:
+    """One life, from enrolment to its end. Raises: StacklyError when there is no way to begin."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for ends in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(ends, over.set)
+    given = read_enrolment(settings.enrolment) if settings.enrolment is not None else None
+    able = capabilities(settings.role, _targets(settings.role))
+    identity = await identify(settings, given, able)
+    if identity.deadline is not None:
+        loop.call_later(max(0.0, (identity.deadline - clock.now()).total_seconds()), over.set)
+    gateway = Gateway(identity, call_s=settings.timings.call_s)
+    spool = Spool(settings.home / "spool", gateway.append)
+    incarnation = new_id()
+    steps = Steps(gateway, spool, Outbox(settings.home / "outbox"), incarnation, settings.timings)
+    life = Life(settings, identity, incarnation, able, gateway, spool, steps, over)
+    spool.start()
+    try:
+        if identity.role == "site":
+            await _site(life)
+        else:
+            assert given is not None
+            await _edge(life, given)
+    finally:
+        await spool.close()
+        await gateway.close()
+
+
+def _targets(role: str) -> Sequence[str]:
+    if role != "site":
+        return ()
+    from agent.targets.registry import creators  # late: an edge agent has no targets
+
+    return sorted(creators())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings = parse_arguments(sys.argv[1:] if argv is None else argv)
+    log.configure(f"agent-{settings.role}", json=True)
+    try:
+        asyncio.run(live(settings))
+    except StacklyError as e:
+        _log.error("agent.cannot_start", kind=e.slug(), reason=e.detail)
+        code = 1
+    else:
+        code = 0
+    sys.stderr.flush()
+    # The core's threads outlive the loop, and an ordinary exit beside them may abort the interpreter.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

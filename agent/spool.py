@@ -1,0 +1,148 @@
+"""Log lines and points on disk until the gateway has them. A step never waits for it; the server drops repetitions."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+from stackly import log
+from stackly.errors import StacklyError, Unavailable
+from stackly.wire import gateway_pb2 as wire
+
+_log = log.get("agent.spool")
+
+CAP_BYTES = 64 * 1024 * 1024
+LINE_CAP = 8 * 1024
+_BATCH = 500
+_BATCH_BYTES = 512 * 1024
+_LOOK_S = 0.25
+_RETRY_S = 1.0
+
+Send = Callable[[wire.AppendRequest], Awaitable[None]]
+
+
+class Spool:
+    """Segments `<n>.jsonl` in a directory, oldest first. What an earlier life left is sent first."""
+
+    def __init__(self, directory: Path, send: Send, *, cap_bytes: int = CAP_BYTES, retry_s: float = _RETRY_S) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory
+        self._send = send
+        self._cap = cap_bytes
+        self._retry_s = retry_s
+        self._size = sum(p.stat().st_size for p in self._segments())
+        self._next = max((int(p.stem) for p in self._segments()), default=0) + 1
+        self._open: IO[bytes] | None = None
+        self._dropped = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._directory.glob("*.jsonl"), key=lambda p: int(p.stem))
+
+    def line(self, place: tuple[str, str, str], n: int, at: str, level: str, text: str) -> None:
+        """Shape: `place` is (run, test, source); `n` counts within it."""
+        self._add({"p": place, "n": n, "at": at, "level": level, "text": text[:LINE_CAP]})
+
+    def point(self, place: tuple[str, str, str], **point: Any) -> None:
+        self._add({"p": place, "point": point})
+
+    def _add(self, record: dict[str, Any]) -> None:
+        data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        if self._size + len(data) > self._cap:
+            self._dropped += 1
+            return
+        try:
+            if self._open is None:
+                self._open = (self._directory / f"{self._next}.jsonl").open("ab", buffering=0)
+                self._next += 1
+            self._open.write(data)
+        except OSError as e:  # a full disk must not end a measurement
+            self._dropped += 1
+            _log.warning("spool.write_failed", reason=str(e))
+            return
+        self._size += len(data)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="spool")
+
+    async def close(self, *, within_s: float = 5.0) -> None:
+        """Send what can be sent soon; the rest stays on disk."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._drain()
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    async def _run(self) -> None:
+        while True:
+            done = await self._drain()
+            await asyncio.sleep(_LOOK_S if done else self._retry_s)
+
+    async def _drain(self) -> bool:
+        """Send every whole segment. False when the gateway does not answer."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+        for segment in self._segments():
+            size = segment.stat().st_size
+            if not await self._send_segment(segment):
+                return False
+            segment.unlink()
+            self._size -= size
+        if self._dropped:
+            _log.warning("spool.dropped", records=self._dropped, reason="the spool is full")
+            self._dropped = 0
+        return True
+
+    async def _send_segment(self, segment: Path) -> bool:
+        for request in _requests(segment):
+            try:
+                await self._send(request)
+            except Unavailable:
+                return False
+            except StacklyError as e:  # the run is not ours any more: nobody will ever take it
+                _log.warning("spool.refused", run=request.run, reason=e.detail)
+        return True
+
+
+def _requests(segment: Path) -> Iterator[wire.AppendRequest]:
+    """Batches of one source each, in order."""
+    for place, records in groupby(_records(segment), key=lambda r: tuple(r["p"])):
+        request, count, size = _request(place), 0, 0
+        for record in records:
+            _put(request, record)
+            count, size = count + 1, size + len(record.get("text", "")) + 64
+            if count >= _BATCH or size >= _BATCH_BYTES:
+                yield request
+                request, count, size = _request(place), 0, 0
+        if count:
+            yield request
+
+
+def _request(place: tuple[str, ...]) -> wire.AppendRequest:
+    run, test, source = place
+    return wire.AppendRequest(run=run, test=test, source=source)
+
+
+def _put(request: wire.AppendRequest, record: dict[str, Any]) -> None:
+    if "point" in record:
+        request.points.add(**record["point"])
+    else:
+        request.lines.add(n=record["n"], at=record["at"], level=record["level"], text=record["text"])
+
+
+def _records(segment: Path) -> Iterator[dict[str, Any]]:
+    with segment.open("rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError, KeyError):  # the last line of a life that was killed
+                record = json.loads(line)
+                if len(record["p"]) == 3:
+                    yield record

@@ -1,0 +1,367 @@
+"""Execute each step once: the gateway grants it, a lease keeps it, its outcome is stored before Temporal hears it.
+
+ENGINE rules 1, 9, 11, 12. The work lives in a task of its own: an activity that Temporal gave up on leaves it running,
+and the next attempt attaches to it.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+from temporalio import activity
+from temporalio.converter import value_to_type
+from temporalio.exceptions import ApplicationError
+
+from agent.context import Cancelled, Enrolment, StepContext
+from agent.gateway import Begun
+from agent.settings import Timings
+from stackly import clock, log
+from stackly.engine.contracts.steps import (
+    RESULT_CAP_BYTES,
+    STEP_CANCELLED,
+    STEP_FAILED,
+    STEP_GONE,
+    STEP_REFUSED,
+    StepKey,
+)
+from stackly.errors import StacklyError, Unavailable, kind_of
+
+_log = log.get("agent.steps")
+T = TypeVar("T")
+Work = Callable[[StepContext], Awaitable[T]]
+_REMEMBERED = 512  # ended steps, so that a late ATTACH never executes again
+_LAST_WORDS_S = 2.0
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
+
+
+class StepGateway(Protocol):
+    """The part of agent.gateway.Gateway that steps need."""
+
+    async def begin_step(self, key: StepKey, incarnation: str) -> Begun: ...
+    async def renew_step(
+        self, key: StepKey, incarnation: str, *, timeout: float | None = None
+    ) -> tuple[bool, bool]: ...
+    async def end_step(self, key: StepKey, incarnation: str, outcome_json: str) -> bool: ...
+    async def issue_enrolment(self, key: StepKey, machine: str) -> Enrolment: ...
+    async def read_tree(self, key: StepKey) -> bytes: ...
+    async def read_state(self, key: StepKey) -> bytes: ...
+    async def write_state(self, run: str, test: str, epoch: int, state: bytes) -> tuple[bool, bool, str]: ...
+    async def put_artifact(self, run: str, test: str, name: str, path: Path, media_type: str) -> str: ...
+
+
+class LiveData(Protocol):
+    """The part of agent.spool.Spool that steps need."""
+
+    def line(self, place: tuple[str, str, str], n: int, at: str, level: str, text: str) -> None: ...
+    def point(self, place: tuple[str, str, str], **point: Any) -> None: ...
+
+
+async def patiently(call: Callable[[], Awaitable[T]], cancelled: asyncio.Event | None = None) -> T:
+    """Ask until the gateway answers. Raises: Cancelled when the step is; other errors as they come."""
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            if cancelled is not None and cancelled.is_set():
+                raise Cancelled from None
+            await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+            attempt += 1
+
+
+@dataclass(eq=False)
+class Step:
+    """One running step; what its work sees of the agent (StepContext)."""
+
+    key: StepKey
+    gateway: StepGateway
+    spool: LiveData
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    why: str = ""  # it was cancelled
+    _lines: int = 0
+
+    def cancel(self, why: str) -> None:
+        if not self.cancelled.is_set():
+            self.why = why
+            self.cancelled.set()
+            self.log(f"cancelled: {why}", "warning")
+
+    @property
+    def _place(self) -> tuple[str, str, str]:
+        # An attempt is executed by one process at most, so `n` counts within it from 1.
+        return self.key.run, self.key.test, f"{self.key.step}.{self.key.attempt}"
+
+    def log(self, text: str, level: str = "info") -> None:
+        self._lines += 1
+        self.spool.line(self._place, self._lines, clock.iso(clock.now()), level, log.redact_text(text))
+
+    def point(
+        self,
+        *,
+        sample: int,
+        second: int,
+        tps: float,
+        latency_ms: float | None = None,
+        p95_ms: float | None = None,
+        errors: int = 0,
+    ) -> None:
+        told = {"sample": sample, "second": second, "tps": tps, "errors": errors}
+        known = {k: v for k, v in (("latency_ms", latency_ms), ("p95_ms", p95_ms)) if v is not None}
+        self.spool.point(self._place, **told, **known)
+
+    async def read_tree(self) -> bytes:
+        return await patiently(lambda: self.gateway.read_tree(self.key), self.cancelled)
+
+    async def read_state(self) -> bytes:
+        return await patiently(lambda: self.gateway.read_state(self.key), self.cancelled)
+
+    async def write_state(self, state: bytes) -> tuple[bool, str]:
+        """Not ended by a cancel: what was created must be known."""
+        key = self.key
+        accepted, _, reason = await patiently(lambda: self.gateway.write_state(key.run, key.test, key.epoch, state))
+        return accepted, reason
+
+    async def put_artifact(self, name: str, path: Path, media_type: str = "application/octet-stream") -> str:
+        key = self.key
+        return await patiently(
+            lambda: self.gateway.put_artifact(key.run, key.test, name, path, media_type), self.cancelled
+        )
+
+    async def issue_enrolment(self, machine: str) -> Enrolment:
+        return await patiently(lambda: self.gateway.issue_enrolment(self.key, machine), self.cancelled)
+
+
+def success(value: Any) -> dict[str, Any]:
+    return {"ok": True, "value": asdict(value)}
+
+
+def failure(error: BaseException, step: Step) -> dict[str, Any]:
+    """What is stored of a failure: kind, slug, sentence, fields; never a stack."""
+    if isinstance(error, Cancelled | asyncio.CancelledError):
+        return {"ok": False, "kind": "Conflict", "slug": "cancelled", "detail": step.why or "cancelled", "fields": {}}
+    if isinstance(error, StacklyError):
+        fields = json.loads(json.dumps(error.fields, default=str))
+        told = {"kind": kind_of(error).__name__, "slug": error.slug(), "detail": error.detail, "fields": fields}
+        return {"ok": False, **told, "detail": log.redact_text(error.detail)[:4000]}
+    detail = log.redact_text(f"{type(error).__name__}: {error}")[:4000]
+    return {"ok": False, "kind": "Faulty", "slug": "step-broke", "detail": detail, "fields": {}}
+
+
+def capped(outcome: dict[str, Any]) -> str:
+    """Shape: JSON of at most RESULT_CAP_BYTES; a result that is larger fails its step."""
+    text = json.dumps(outcome)
+    if len(text.encode()) <= RESULT_CAP_BYTES:
+        return text
+    detail = f"The step's outcome has {len(text)} bytes, more than {RESULT_CAP_BYTES}; large things go into artifacts."
+    if not outcome["ok"]:
+        return json.dumps(outcome | {"fields": {}})
+    return json.dumps({"ok": False, "kind": "Faulty", "slug": "result-too-large", "detail": detail, "fields": {}})
+
+
+def as_result(outcome: Mapping[str, Any], result_type: type[T]) -> T:
+    """The stored outcome as what the activity returns or raises."""
+    if outcome.get("ok"):
+        return cast("T", value_to_type(result_type, outcome["value"]))
+    told = {k: outcome.get(k) for k in ("kind", "slug", "detail", "fields")}
+    kind = STEP_CANCELLED if outcome.get("slug") == "cancelled" else STEP_FAILED
+    raise ApplicationError(str(outcome.get("detail", "")), told, type=kind, non_retryable=True)
+
+
+def _refused(message: str, kind: str) -> ApplicationError:
+    return ApplicationError(message, type=kind, non_retryable=True)
+
+
+class Outbox:
+    """Outcomes on disk until they are stored; an earlier life's are sent under its own incarnation."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory
+
+    def put(self, key: StepKey, incarnation: str, outcome_json: str) -> Path:
+        name = f"{clock.iso(clock.now())}-{key.step}.{key.attempt}.json".replace("/", "_").replace(":", "")
+        path = self._directory / f"{incarnation}-{name}"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"key": asdict(key), "incarnation": incarnation, "outcome": outcome_json}))
+        part.replace(path)
+        return path
+
+    async def send_leftovers(self, gateway: StepGateway) -> None:
+        """Before the earlier life is reported gone."""
+        for path in sorted(self._directory.glob("*.json")):
+            try:
+                told = json.loads(path.read_bytes())
+                key, before, outcome = StepKey(**told["key"]), str(told["incarnation"]), str(told["outcome"])
+            except (ValueError, KeyError, TypeError):
+                path.unlink()
+                continue
+            stored = await _store(gateway, key, before, outcome)
+            _log.info("outcome.sent_late", run=key.run, step=key.step, stored=stored)
+            path.unlink(missing_ok=True)
+
+
+async def _store(gateway: StepGateway, key: StepKey, incarnation: str, outcome_json: str) -> bool:
+    """Ask until an answer comes. False: the row is not ours (any more)."""
+    try:
+        return await patiently(lambda: gateway.end_step(key, incarnation, outcome_json))
+    except StacklyError as e:
+        _log.warning("outcome.refused", run=key.run, step=key.step, reason=e.detail)
+        return False
+
+
+class Steps:
+    """All steps of this life of the agent. Shape: `incarnation` names that life."""
+
+    def __init__(
+        self, gateway: StepGateway, spool: LiveData, outbox: Outbox, incarnation: str, timings: Timings | None = None
+    ) -> None:
+        self._gateway = gateway
+        self._spool = spool
+        self._outbox = outbox
+        self._incarnation = incarnation
+        self._timings = timings or Timings()
+        self._tasks: OrderedDict[StepKey, asyncio.Task[dict[str, Any]]] = OrderedDict()
+        self._steps: dict[StepKey, Step] = {}
+        self._begins: dict[StepKey, asyncio.Lock] = {}
+
+    @property
+    def running(self) -> list[StepKey]:
+        return [key for key, task in self._tasks.items() if not task.done()]
+
+    async def execute(self, key: StepKey, work: Work[T], result_type: type[T]) -> T:
+        """Begin, attach, or give the stored outcome. Raises: ApplicationError of contracts.steps, not retryable."""
+        beats = asyncio.create_task(self._beat_temporal())
+        try:
+            # One after another, so that an ATTACH finds the task that the GRANTED before it made.
+            async with self._begins.setdefault(key, asyncio.Lock()):
+                task = await self._begin(key, work)
+            if isinstance(task, Mapping):
+                return as_result(task, result_type)
+            return as_result(await self._attend(key, task), result_type)
+        finally:
+            beats.cancel()
+
+    async def _begin(self, key: StepKey, work: Work[T]) -> "asyncio.Task[dict[str, Any]] | Mapping[str, Any]":
+        sent = clock.monotonic()
+
+        async def ask() -> Begun:
+            nonlocal sent
+            sent = clock.monotonic()
+            return await self._gateway.begin_step(key, self._incarnation)
+
+        try:
+            begun = await patiently(ask)
+        except StacklyError as e:
+            raise _refused(e.detail, STEP_REFUSED) from e
+        if begun.verdict == "DONE" and begun.outcome is not None:
+            return begun.outcome
+        if begun.verdict == "REFUSED":
+            raise _refused(begun.reason, STEP_CANCELLED if begun.reason == "cancelled" else STEP_REFUSED)
+        if begun.verdict not in {"GRANTED", "ATTACH"}:
+            raise _refused(begun.reason or "an earlier life of the agent began it", STEP_GONE)
+        # ATTACH without a task: the answer to our own first Begin was lost. Nobody but this life could have begun it.
+        return self._tasks.get(key) or self._spawn(key, work, sent)
+
+    def _spawn(self, key: StepKey, work: Work[T], sent: float) -> "asyncio.Task[dict[str, Any]]":
+        step = Step(key, self._gateway, self._spool)
+        task = asyncio.create_task(self._carry_out(step, work, sent), name=f"step {key.step}")
+        self._tasks[key] = task
+        self._steps[key] = step
+        while len(self._tasks) > _REMEMBERED and next(iter(self._tasks.values())).done():
+            old, _ = self._tasks.popitem(last=False)
+            self._begins.pop(old, None)
+        return task
+
+    async def _carry_out(self, step: Step, work: Work[T], sent: float) -> dict[str, Any]:
+        """The step itself: work beside its lease, then the outcome to the gateway."""
+        _log.info("step.began", run=step.key.run, test=step.key.test, step=step.key.step, attempt=step.key.attempt)
+        lease = asyncio.create_task(self._keep(step, sent))
+        try:
+            try:
+                outcome = success(await work(step))
+            except (Exception, asyncio.CancelledError) as e:  # noqa: BLE001 - whatever it is, it is the outcome
+                outcome = failure(e, step)
+                if outcome["slug"] == "step-broke":
+                    _log.exception("step.broke", run=step.key.run, step=step.key.step)
+            return await self._finish(step, capped(outcome))
+        finally:
+            lease.cancel()
+            self._steps.pop(step.key, None)
+
+    async def _finish(self, step: Step, outcome_json: str) -> dict[str, Any]:
+        kept = self._outbox.put(step.key, self._incarnation, outcome_json)
+        stored = await _store(self._gateway, step.key, self._incarnation, outcome_json)
+        kept.unlink(missing_ok=True)
+        outcome: dict[str, Any] = json.loads(outcome_json)
+        _log.info("step.ended", run=step.key.run, step=step.key.step, ok=outcome["ok"], stored=stored)
+        return outcome if stored else {"gone": True}
+
+    async def _keep(self, step: Step, acknowledged: float) -> None:
+        """Renew until the work ends; cancel it when asked to, or when the lease may be another's by now."""
+        ends_itself = step.key.step.startswith("measure")  # at its own duration, whatever the gateway does
+        while True:
+            await asyncio.sleep(self._timings.renew_s)
+            sent = clock.monotonic()
+            try:
+                held, cancel = await self._gateway.renew_step(step.key, self._incarnation, timeout=self._timings.call_s)
+            except Unavailable:
+                held, cancel = clock.monotonic() - acknowledged < self._timings.ttl_s, False
+            except StacklyError as e:
+                _log.warning("lease.refused", run=step.key.run, step=step.key.step, reason=e.detail)
+                held, cancel = False, False
+            else:
+                acknowledged = sent
+            if cancel:
+                step.cancel("cancelled")
+            elif not held and not ends_itself:
+                step.cancel("its lease could not be renewed")
+
+    async def _attend(self, key: StepKey, task: "asyncio.Task[dict[str, Any]]") -> Mapping[str, Any]:
+        """Wait for a step. Temporal may lose patience: that ends this waiting, never the work (rule 11)."""
+        while True:
+            try:
+                outcome = await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if task.done() or not self._is_cancel(key):
+                    raise
+                # The cancel is passed on; the outcome is worth waiting for.
+                if (own := asyncio.current_task()) is not None:
+                    own.uncancel()
+                continue
+            if outcome.get("gone"):
+                raise _refused("another life of the agent, or nobody, holds this step's lease", STEP_GONE)
+            return outcome
+
+    def _is_cancel(self, key: StepKey) -> bool:
+        """Whether Temporal was asked to cancel. Timed out, not found, a worker that stops: the work goes on."""
+        details = activity.cancellation_details() if activity.in_activity() else None
+        if details is None or not details.cancel_requested:
+            return False
+        if (step := self._steps.get(key)) is not None:
+            step.cancel("cancelled")
+        return True
+
+    async def _beat_temporal(self) -> None:
+        if not activity.in_activity():
+            return
+        with contextlib.suppress(RuntimeError):  # the activity is over
+            while True:
+                activity.heartbeat()
+                await asyncio.sleep(self._timings.renew_s)
+
+    async def close(self) -> None:
+        """Cancel what runs, and wait until it ended and its outcome is stored, or on disk."""
+        for step in list(self._steps.values()):
+            step.cancel("the agent is stopping")
+        running = [t for t in self._tasks.values() if not t.done()]
+        if running:
+            await asyncio.wait(running, timeout=self._timings.grace_s)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_LAST_WORDS_S)
