@@ -39,7 +39,7 @@ def test_the_schema_is_one() -> None:
     assert not SCHEMA.is_valid({"ref": "refs/heads/main"})
 
 
-async def test_every_kind_of_push(hub: "Running", receiver: "Receiver", work: "Work") -> None:
+async def test_every_kind_of_push(hub: "Running", receiver: "Receiver", work: "Work") -> None:  # noqa: PLR0915 - one story of one repository
     await hub.hooked(receiver)
     (ping,) = await receiver.wait(1)
     assert (ping.event, ping.genuine) == ("ping", True)
