@@ -21,7 +21,8 @@ _log = log.get("agent.targets")
 _STARTED_S = 0.3  # an edge agent that ends within this never started
 
 # An edge agent sees of our environment what it needs to run at all.
-_PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "STACKLY_STROPPY")
+_PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
+_PASSED_PARTS = ("STACKLY_STROPPY", "STACKLY_STROPPY_MANIFEST", "STACKLY_POSTGRES_BINARIES")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Machines:
             process = subprocess.Popen(
                 command,
                 cwd=directory,
-                env={n: os.environ[n] for n in _PASSED if n in os.environ} | {"HOME": str(directory)},
+                env={n: os.environ[n] for n in _PASSED + _PASSED_PARTS if n in os.environ} | {"HOME": str(directory)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
