@@ -59,7 +59,8 @@ def assemble(
     )
 
 
-def assemble_from(settings: Settings) -> Parts:
+def assemble_from(settings: Settings) -> tuple[Parts, Store]:
+    """The parts, and the store that the agents' gateway shares."""
     s3 = settings.s3
     config = ApiConfig(
         database_url=settings.database_url,
@@ -70,7 +71,7 @@ def assemble_from(settings: Settings) -> Parts:
         pool_size=settings.database_pool,
     )
     objects = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
-    return assemble(config, Keyring(settings.keyring), objects)
+    return assemble(config, Keyring(settings.keyring), objects), objects
 
 
 def load_settings(home: Path) -> Settings:

@@ -8,17 +8,21 @@ from pathlib import Path
 import uvicorn
 
 from stackly import log
+from stackly.agents.authority import Authority
 from stackly.api import app as apps
+from stackly.api.grpc import server as grpc
+from stackly.api.parts import Parts
 from stackly.errors import StacklyError
+from stackly.secrets import Keyring
 from stackly.settings import Settings
 
 _STOP_WITHIN_S = 5
 _KEEP_ALIVE_S = 30
 
 
-def server(settings: Settings) -> uvicorn.Server:
+def server(settings: Settings, parts: Parts) -> uvicorn.Server:
     config = uvicorn.Config(
-        apps.application(apps.assemble_from(settings)),
+        apps.application(parts),
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
@@ -35,8 +39,14 @@ def server(settings: Settings) -> uvicorn.Server:
 
 
 async def serve(settings: Settings) -> None:
-    """Both doors, until a signal. Either one failing ends the process: the supervisor starts it anew."""
-    await server(settings).serve()
+    """Both doors, until a signal; the gateway stops after the API, so that agents can still tell how they ended."""
+    parts, objects = apps.assemble_from(settings)
+    authority = Authority.open(settings.ca)
+    gateway = await grpc.start(settings, parts.transactions, objects, Keyring(settings.keyring), authority)
+    try:
+        await server(settings, parts).serve()
+    finally:
+        await gateway.stop()
 
 
 def main() -> None:
@@ -49,7 +59,10 @@ def main() -> None:
         sys.exit(e.detail)
     log.configure("api", level=settings.log_level)
     with asyncio.Runner(loop_factory=_loop) as runner:
-        runner.run(serve(settings))
+        try:
+            runner.run(serve(settings))
+        except StacklyError as e:
+            sys.exit(e.detail)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -1,0 +1,60 @@
+"""The accept path against what one would write first: same Postgres, same load, three alternating rounds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stackly import db
+from stackly.accounts import service
+from stackly.api.hooks import HookBook
+from stackly.ids import RepoId
+from tests.bench.accept_load import Load
+from tests.bench.accept_servers import SECRET, OneKey
+from tests.bench.recording import record
+
+if TYPE_CHECKING:
+    from tests.bench.conftest import Server
+
+Serve = Callable[[str], Awaitable["Server"]]
+CONNECTIONS = 64
+ROUNDS = 3
+SECONDS = 2.0
+
+
+@pytest.fixture
+async def hook(transactions: db.Transactions) -> tuple[str, bytes]:
+    """A webhook's path and secret, as both servers find it in Postgres."""
+    async with transactions() as session:
+        account = await service.ensure_account(session)
+        found, secret = await HookBook(transactions, OneKey()).create(session, account.id, RepoId("repo-1"))
+    return f"/webhooks/github/{found}", secret
+
+
+async def _rate(serve: Serve, which: str, path: str, secret: bytes) -> float:
+    server = await serve(which)
+    try:
+        await Load(server.port, path, secret).run(CONNECTIONS, 0.5)  # connections, statements, caches
+        load = Load(server.port, path, secret)
+        rate = await load.run(CONNECTIONS, SECONDS)
+    finally:
+        await server.kill()
+    assert load.refused == 0
+    return rate
+
+
+@pytest.mark.bench
+async def test_accepting_costs_little_more_than_the_naive_floor(serve: Serve, hook: tuple[str, bytes]) -> None:
+    path, secret = hook
+    ratios, ours, floors = [], [], []
+    for _ in range(ROUNDS):
+        floors.append(await _rate(serve, "floor", path, SECRET))
+        ours.append(await _rate(serve, "stackly", path, secret))
+        ratios.append(ours[-1] / floors[-1])
+    ratio = statistics.median(ratios)
+    print(f"\naccept: {[round(r) for r in ours]}/s, floor: {[round(r) for r in floors]}/s, ratio {ratio:.2f}")  # noqa: T201 - a bench prints
+    record(accept_vs_floor=round(ratio, 3))
+    assert ratio >= 0.70
