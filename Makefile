@@ -60,9 +60,7 @@ migrate: $(SYNCED) ## Bring the database of STACKLY_HOME to the newest schema
 	$(BIN)/alembic upgrade head
 
 openapi: $(SYNCED) ## Write docs/openapi.json, from which the page's types are made
-	@mkdir -p docs
-	$(BIN)/python -m stackly.api.openapi > docs/openapi.json.new
-	mv docs/openapi.json.new docs/openapi.json
+	$(BIN)/python -m stackly.api.openapi
 
 bench: setup ## Measure ratios into bench/latest.json
 	@mkdir -p bench

@@ -11,9 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psutil
+
 from stackly.local.processes import Alive
 
-Probe: TypeAlias = Callable[[], bool]
+# Asked with the component's pid.
+Probe: TypeAlias = Callable[[int], bool]
 
 
 class State(StrEnum):
@@ -92,7 +95,7 @@ class Status:
 
 
 def tcp(port: int) -> Probe:
-    def ready() -> bool:
+    def ready(_pid: int) -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
         except OSError:
@@ -105,7 +108,7 @@ def tcp(port: int) -> Probe:
 def http_ok(port: int, path: str, accepted: range = range(200, 500)) -> Probe:
     """Answers over HTTP; plain http.client, because a proxy of the environment has no business on loopback."""
 
-    def ready() -> bool:
+    def ready(_pid: int) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", path)
@@ -121,7 +124,7 @@ def http_ok(port: int, path: str, accepted: range = range(200, 500)) -> Probe:
 def keeps_files(filer: int) -> Probe:
     """SeaweedFS' doors open before its volumes are read: only a file written and read back tells."""
 
-    def ready() -> bool:
+    def ready(_pid: int) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", filer, timeout=5)
         try:
             connection.request("PUT", "/ready", b"ready")
@@ -138,9 +141,17 @@ def keeps_files(filer: int) -> Probe:
 
 
 def both(one: Probe, other: Probe) -> Probe:
-    return lambda: one() and other()
+    return lambda pid: one(pid) and other(pid)
 
 
-def at_once() -> bool:
-    """For a component without a door: it is ready when it lives."""
-    return True
+def connected(port: int) -> Probe:
+    """For a component without a door: it is ready when it has called where it gets its work."""
+
+    def ready(pid: int) -> bool:
+        try:
+            calls = psutil.Process(pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(c.status == psutil.CONN_ESTABLISHED and c.raddr and c.raddr[1] == port for c in calls)
+
+    return ready

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stackly.errors import Unavailable
 from stackly.local import postgres
-from stackly.local.component import Component, at_once, both, http_ok, keeps_files, tcp
+from stackly.local.component import Component, both, connected, http_ok, keeps_files, tcp
 from stackly.local.home import Config, Home, write_private
 
 NAMES = ("postgres", "temporal", "s3", "hub", "api", "dispatcher", "control", "agent")
@@ -105,6 +105,7 @@ def _s3(home: Home, config: Config) -> Component:
         ready=both(http_ok(ports["s3"], "/healthz"), keeps_files(ports["s3_filer"])),
         ports=tuple(ports.values()),
         ready_s=120,  # it reads its volumes at a restart
+        grace_s=3,  # it rarely ends by itself in time, and what it acknowledged survives SIGKILL
     )
 
 
@@ -149,7 +150,7 @@ def _worker(home: Home, config: Config, name: str, module: str) -> Component:
         argv=_python(module),
         cwd=home.run(name),
         address=config.address("temporal"),  # it listens nowhere: this is where it polls
-        ready=at_once,
+        ready=connected(config.ports["temporal"]),
         needs=("postgres", "temporal", "s3", "api"),
         grace_s=15,
     )
@@ -163,7 +164,7 @@ def _agent(home: Home, config: Config) -> Component:
         argv=_python("agent.main", "site", "--home", str(data), "--enrolment", str(home.enrolment)),
         cwd=home.run("agent"),
         address=config.address("gateway"),
-        ready=at_once,
+        ready=connected(config.ports["temporal"]),
         needs=("api", "control"),
         once=(_python("stackly.local.terraform"),),
         before=(_python("stackly.local.bootstrap", "enrolment"),),

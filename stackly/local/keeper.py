@@ -77,13 +77,10 @@ class Keeper:
 
     def _adopt(self) -> bool:
         """Take over a process that a supervisor before us started by the same command."""
-        who = self._status.process
-        if who is None or not processes.runs(who) or self._status.digest != self.component.digest:
-            return False
-        if self._status.state is not State.RUNNING:
-            return False
-        _LOG.info("component.adopted", name=self.component.name, pid=who.pid)
-        return True
+        found = adoptable(self.component, self._status)
+        if found and self._status.process:
+            _LOG.info("component.adopted", name=self.component.name, pid=self._status.process.pid)
+        return found
 
     async def _start(self) -> None:
         """Raises: Unavailable when it cannot be started; the message says what to do."""
@@ -158,7 +155,7 @@ class Keeper:
         until = clock.monotonic() + self.component.ready_s
         while self._lives(who):
             if not self.is_ready.is_set() or self._status.state is not State.RUNNING:
-                if await asyncio.to_thread(self.component.ready) and self._lives(who):
+                if await asyncio.to_thread(self.component.ready, who.pid) and self._lives(who):
                     self.is_ready.set()
                     self._tell(State.RUNNING, self._status.reason if self._status.restarts else None)
                 elif clock.monotonic() > until:
@@ -204,6 +201,13 @@ class Keeper:
             file.rename(file.with_suffix(".log.1"))
         file.touch(mode=0o600)
         return file
+
+
+def adoptable(component: Component, status: Status) -> bool:
+    """Whether the process that was last written down is this component, alive, and was ready."""
+    who = status.process
+    same = status.digest == component.digest and status.state is State.RUNNING
+    return same and who is not None and processes.runs(who)
 
 
 def _missing(argv: list[str], e: OSError) -> str:

@@ -51,6 +51,8 @@ class Board:
             status.address = c.address
             if status.state is State.STOPPED:  # it was stopped on purpose: its story starts anew
                 status.restarts, status.reason = 0, None
+            if not keeper.adoptable(c, status):  # nobody may read an old `running` as the new one's
+                status.state, status.process = State.WAITING, None
 
     def write(self) -> None:
         assert self._self is not None
