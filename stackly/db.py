@@ -10,6 +10,7 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import Text
@@ -74,7 +75,7 @@ def transactions(on: AsyncEngine) -> Transactions:
         try:
             async with on.begin() as session:
                 yield session
-        except (OperationalError, InterfaceError) as e:
+        except (OperationalError, InterfaceError, PoolTimeoutError) as e:
             raise Unavailable("Postgres is not reachable; it is retried.") from e
         except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as e:
             raise Unavailable("Postgres is not reachable; it is retried.") from e
