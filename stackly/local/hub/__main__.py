@@ -25,6 +25,8 @@ def main() -> None:
         app(given.home, base_url),
         host=given.host,
         port=given.port,
+        # uvloop closes a child's stdin under the writer when git ends early; asyncio's own loop does not.
+        loop="asyncio",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
