@@ -216,4 +216,4 @@ async def load_by_agent(session: Session, account: str) -> dict[str, int]:
         ),
         {"account": account},
     )
-    return {agent: count for agent, count in rows.tuples() if agent is not None}
+    return {agent: count for agent, count in rows.all() if agent is not None}

@@ -295,7 +295,7 @@ async def report_gone(session: Session, agent: str, process: str) -> list[GoneSt
         ),
         {"agent": agent, "process": process},
     )
-    return [GoneStep(StepId(r[0], r[1], r[2], r[3]), r[4]) for r in rows.tuples()]
+    return [GoneStep(StepId(r[0], r[1], r[2], r[3]), r[4]) for r in rows.all()]
 
 
 async def owners(session: Session, agent: str) -> list[Owner]:
@@ -313,7 +313,7 @@ async def owners(session: Session, agent: str) -> list[Owner]:
         ),
         {"agent": agent},
     )
-    return [Owner(run, test, epoch) for run, test, epoch in rows.tuples()]
+    return [Owner(run, test, epoch) for run, test, epoch in rows.all()]
 
 
 @dataclass(slots=True)
@@ -340,7 +340,7 @@ async def beats(session: Session) -> dict[StepId, int]:
     rows = await session.execute(
         text("SELECT operation, test, step, attempt, beat FROM steps WHERE status = 'running'")
     )
-    return {StepId(r[0], r[1], r[2], r[3]): r[4] for r in rows.tuples()}
+    return {StepId(r[0], r[1], r[2], r[3]): r[4] for r in rows.all()}
 
 
 async def mark_gone(session: Session, silent: Mapping[StepId, int] | Iterable[tuple[StepId, int]]) -> list[StepId]:

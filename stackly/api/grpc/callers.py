@@ -1,6 +1,6 @@
 """Who is calling: the client certificate says it, and the row says whether it still counts. Never the message."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -26,6 +26,7 @@ from stackly.errors import (
 _log = log.get("api.grpc")
 _REMEMBERED_S = 1.0  # so long may a revoked agent go on
 _REMEMBERED_MAX = 4096
+_DRAINED_BYTES = 256 * 1024 * 1024
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -64,10 +65,21 @@ def guarded(
         except grpc.aio.AbortError:
             raise
         except Exception as e:
+            if isinstance(request, AsyncIterator):
+                await _drain(request)
             await refuse(context, e)
             raise
 
     return call
+
+
+async def _drain(request: AsyncIterator[Any]) -> None:
+    """Let an upload end before its refusal: who is still writing would see a broken stream, not the reason."""
+    read = 0
+    async for part in request:
+        read += part.ByteSize()
+        if read > _DRAINED_BYTES:
+            return
 
 
 class Callers:

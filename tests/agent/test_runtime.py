@@ -1,0 +1,178 @@
+"""The agent program itself, as a process, against a real gateway, Postgres, S3 and Temporal."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from stackly.agents import service as agents
+from stackly.agents.authority import Authority
+from stackly.api.grpc import server
+from stackly.db import Transactions
+from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
+from stackly.engine.contracts.site import InventoryInput, InventoryOutcome, SiteActivities
+from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue
+from stackly.ids import new_id
+from stackly.secrets import Keyring
+from stackly.settings import S3
+from stackly.storage import Store
+from tests.api.grpc.rows import World, make_world, sql
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    temporal_address: str
+    gateway_address: str = "127.0.0.1:0"
+    enrol_address: str = "127.0.0.1:0"
+    temporal_namespace: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    servers: server.Servers
+    authority: Authority
+    transactions: Transactions
+    client: Client
+    world: World
+
+    def enrolment(self, path: Path, token: str, agent: str) -> Path:
+        told = {
+            "token": token,
+            "enrol_address": self.servers.places.enrol,
+            "ca_pem": self.authority.ca_pem.decode(),
+            "agent_id": agent,
+        }
+        path.write_text(json.dumps(told))
+        return path
+
+    async def status(self, agent: str) -> str:
+        ((status,),) = await sql(self.transactions, "SELECT status FROM agents WHERE id = :id", id=agent)
+        return str(status)
+
+
+@pytest.fixture
+async def platform(
+    transactions: Transactions, s3: S3, temporal: WorkflowEnvironment, tmp_path: Path
+) -> AsyncIterator[Platform]:
+    world = await make_world(transactions)
+    authority, keys = Authority.open(tmp_path / "ca"), Keyring(tmp_path / "keyring.json")
+    store = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value())
+    told = Told(temporal.client.service_client.config.target_host)
+    servers = await server.start(told, transactions, store, keys, authority)
+    config = dict(temporal.client.config())
+    codec = EncryptedPayloads(AccountKeys(keys, world.account))
+    client = Client(**(config | {"data_converter": data_converter(codec)}))
+    yield Platform(servers, authority, transactions, client, world)
+    await servers.stop(0)
+
+
+@asynccontextmanager
+async def running(home: Path, role: str, enrolment: Path | None) -> AsyncIterator[asyncio.subprocess.Process]:
+    argv = [sys.executable, "-m", "agent.main", role, "--home", str(home)]
+    argv += ["--enrolment", str(enrolment)] if enrolment else []
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
+    process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, env=environment)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def until(what: Any, seconds: float = 40) -> None:
+    async with asyncio.timeout(seconds):
+        while not await what():  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.1)
+
+
+@workflow.defn(name="runtime.look")
+class Look:
+    @workflow.run
+    async def run(self, given: InventoryInput, queue: str) -> InventoryOutcome:
+        return await workflow.execute_activity_method(
+            SiteActivities.inventory,
+            given,
+            task_queue=queue,
+            start_to_close_timeout=timedelta(seconds=60),
+            heartbeat_timeout=timedelta(seconds=12),
+        )
+
+
+async def test_a_site_agent_works_until_it_is_told_to_stop(
+    platform: Platform, temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    world, home = platform.world, tmp_path / "home"
+    enrolment = platform.enrolment(tmp_path / "enrolment.json", world.site_token, world.site)
+
+    async def is_online() -> bool:
+        return await platform.status(world.site) == "online"
+
+    async def look(step: str, queue: str) -> InventoryOutcome:
+        key = StepKey(world.run, world.test, step, 1, 1)
+        return await platform.client.execute_workflow(
+            Look.run, args=[InventoryInput(key, "local", world.run, world.test), queue], id=new_id(), task_queue=own
+        )
+
+    own = new_id()
+    flows = Worker(platform.client, task_queue=own, workflows=[Look], workflow_runner=UnsandboxedWorkflowRunner())
+    with temporal.with_time_skipping_disabled():
+        async with flows, running(home, "site", enrolment) as process:
+            await until(is_online)
+            port = (home / "healthz.port").read_text()
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
+            assert (await look("inventory-1", site_queue(world.site))).items == []
+            assert (await look("inventory-2", teardown_queue(world.site))).items == []
+            assert (await look("inventory-1", site_queue(world.site))).items == []
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+        rows = await sql(platform.transactions, "SELECT step, status, outcome->>'ok' FROM steps ORDER BY step")
+        assert rows == [("inventory-1", "done", "true"), ("inventory-2", "done", "true")]
+        await sql(platform.transactions, "UPDATE agents SET status = 'offline'")
+        async with running(home, "site", None):  # the certificate of its earlier life is still good
+            await until(is_online)
+    assert (home / "identity.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_edge_agent_leaves_when_its_test_is_over(
+    platform: Platform, temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    world, home = platform.world, tmp_path / "machine"
+    async with platform.transactions() as session:
+        issued = await agents.issue_enrolment(session, world.account, run=world.run, test=world.test, machine="db")
+    enrolment = platform.enrolment(tmp_path / "edge.json", issued.token, issued.agent.id)
+
+    async def is_online() -> bool:
+        return await platform.status(issued.agent.id) == "online"
+
+    with temporal.with_time_skipping_disabled():
+        async with running(home, "edge", enrolment) as process:
+            await until(is_online)
+            await sql(platform.transactions, "UPDATE tests SET status = 'succeeded'")
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+    kept = b"".join(p.read_bytes() for p in home.rglob("*") if p.is_file())
+    assert b"PRIVATE KEY" not in kept
+    assert issued.token.encode() not in kept
+
+
+async def test_a_used_token_ends_the_program_with_a_reason(platform: Platform, tmp_path: Path) -> None:
+    enrolment = platform.enrolment(tmp_path / "enrolment.json", "stk_enrol_unknown", platform.world.site)
+    async with running(tmp_path / "home", "site", enrolment) as process:
+        assert await asyncio.wait_for(process.wait(), 30) == 1

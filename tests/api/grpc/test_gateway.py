@@ -1,0 +1,144 @@
+"""Steps, states, live data and artifacts over the wire."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.gateway import Gateway
+from stackly.errors import Conflict, Invalid, NotFound
+from stackly.wire import gateway_pb2 as wire
+from tests.api.grpc.conftest import Connect, Doors
+from tests.api.grpc.rows import World, sql, terraform_state
+
+
+@pytest.fixture
+async def site(doors: Doors, world: World, connect: Connect) -> Gateway:
+    return await connect(await doors.enrol(world.site_token))
+
+
+OK = json.dumps({"ok": True, "value": {"n": 1}})
+
+
+async def test_a_step_is_granted_once_under_a_race(site: Gateway, world: World) -> None:
+    verdicts = [b.verdict for b in await asyncio.gather(*(site.begin_step(world.key(), "one") for _ in range(20)))]
+    assert sorted(verdicts) == ["ATTACH"] * 19 + ["GRANTED"]
+
+
+async def test_a_stored_outcome_answers_every_later_begin(site: Gateway, world: World) -> None:
+    await site.begin_step(world.key(), "one")
+    assert await site.end_step(world.key(), "one", OK)
+    assert await site.end_step(world.key(), "one", OK)
+    assert not await site.end_step(world.key(), "one", json.dumps({"ok": False}))
+    begun = await site.begin_step(world.key(), "two")
+    assert (begun.verdict, begun.outcome) == ("DONE", {"ok": True, "value": {"n": 1}})
+
+
+async def test_another_life_never_spawns(site: Gateway, world: World, doors: Doors) -> None:
+    await site.begin_step(world.key(), "one")
+    assert (await site.begin_step(world.key(), "two")).verdict == "GONE"
+    owners = await site.report_gone("two")
+    assert set(owners) == {(world.run, "", 1), (world.run, world.test, 1)}
+    assert await sql(doors.transactions, "SELECT status FROM steps") == [("gone",)]
+    assert ("test-ring", f"{world.run}/{world.test}") in await sql(doors.transactions, "SELECT kind, key FROM outbox")
+    assert not await site.end_step(world.key(), "one", OK)
+    assert (await site.begin_step(world.key(attempt=2), "two")).verdict == "GRANTED"
+
+
+async def test_a_stale_epoch_is_refused_whichever_way_it_differs(site: Gateway, world: World, doors: Doors) -> None:
+    await sql(doors.transactions, "UPDATE stack_states SET epoch = 5")
+    for epoch in (1, 4, 6, 99):
+        assert (await site.begin_step(world.key(f"s{epoch}", epoch=epoch), "one")).verdict == "REFUSED"
+    assert (await site.begin_step(world.key(epoch=5), "one")).verdict == "GRANTED"
+    await sql(doors.transactions, "UPDATE stack_states SET holder = 'another'")
+    assert (await site.begin_step(world.key("boot", epoch=5), "one")).verdict == "REFUSED"
+    assert await site.renew_step(world.key(epoch=5), "one") == (False, True)
+
+
+async def test_a_cancel_refuses_all_but_taking_down(site: Gateway, world: World, doors: Doors) -> None:
+    assert (await site.begin_step(world.key("apply"), "one")).verdict == "GRANTED"
+    assert await site.renew_step(world.key("apply"), "one") == (True, False)
+    await sql(doors.transactions, "UPDATE operations SET cancel_requested = true")
+    assert await site.renew_step(world.key("apply"), "one") == (True, True)
+    refused = await site.begin_step(world.key("boot"), "one")
+    assert (refused.verdict, refused.reason) == ("REFUSED", "cancelled")
+    for step in ("remove", "destroy", "inventory", "inventory-2"):
+        assert (await site.begin_step(world.key(step), "one")).verdict == "GRANTED"
+    await sql(doors.transactions, "UPDATE operations SET kind = 'destroy'")
+    assert (await site.begin_step(world.key("boot"), "one")).verdict == "GRANTED"
+
+
+async def test_nothing_begins_in_a_run_that_ended(site: Gateway, world: World, doors: Doors) -> None:
+    await sql(doors.transactions, "UPDATE tests SET status = 'failed'")
+    assert (await site.begin_step(world.key(), "one")).verdict == "REFUSED"
+    await sql(doors.transactions, "UPDATE tests SET status = 'running'")
+    await sql(doors.transactions, "UPDATE operations SET status = 'failed'")
+    assert (await site.begin_step(world.key(), "one")).verdict == "REFUSED"
+
+
+async def test_states_grow_within_a_lineage(site: Gateway, world: World) -> None:
+    assert await site.read_state(world.key()) == b""
+    assert await site.write_state(world.run, world.test, 1, terraform_state(1)) == (True, False, "")
+    assert await site.write_state(world.run, world.test, 1, terraform_state(1)) == (True, False, "")
+    big = terraform_state(3)[:-1] + b', "pad": "' + b"x" * 3_000_000 + b'"}'
+    assert (await site.write_state(world.run, world.test, 1, big))[0]
+    assert await site.read_state(world.key()) == big
+    for wrong in (b"", b"{", terraform_state(9)[:40], terraform_state(2), terraform_state(9, "two"), b"[]"):
+        accepted, rescued, reason = await site.write_state(world.run, world.test, 1, wrong)
+        assert (accepted, rescued, bool(reason)) == (False, False, True)
+    assert await site.read_state(world.key()) == big
+
+
+async def test_a_state_of_an_old_epoch_is_refused_and_kept(site: Gateway, world: World, doors: Doors) -> None:
+    assert (await site.write_state(world.run, world.test, 1, terraform_state(1)))[0]
+    await sql(doors.transactions, "UPDATE stack_states SET epoch = 2 WHERE id = :id", id=world.test_state)
+    accepted, rescued, _ = await site.write_state(world.run, world.test, 1, terraform_state(2))
+    assert (accepted, rescued) == (False, True)
+    with pytest.raises(Conflict):
+        await site.read_state(world.key())
+    assert await site.read_state(world.key(epoch=2)) == terraform_state(2)
+    rows = await sql(doors.transactions, "SELECT serial, rescued FROM state_versions ORDER BY id")
+    assert rows == [(1, False), (2, True)]
+    assert (await site.write_state(world.run, world.test, 2, terraform_state(3)))[0]
+
+
+async def test_the_tree_is_the_runs_bundle(site: Gateway, world: World, doors: Doors) -> None:
+    with pytest.raises(NotFound):
+        await site.read_tree(world.key())
+    content = bytes(range(256)) * 10_000
+    await doors.store.put(world.bundle, content)
+    assert await site.read_tree(world.key()) == content
+
+
+async def test_live_data_is_kept_once_and_rings(site: Gateway, world: World, doors: Doors) -> None:
+    request = wire.AppendRequest(run=world.run, test=world.test, source="measure.1")
+    request.lines.add(n=1, at="2026-11-21T10:00:00Z", level="info", text="a\0b")
+    request.lines.add(n=2, at="nonsense", level="", text="two")
+    request.points.add(sample=1, second=1, tps=10.5, p95_ms=3.0)
+    await site.append(request)
+    await site.append(request)
+    lines = await sql(doors.transactions, "SELECT source, n, level, text FROM log_chunks ORDER BY n")
+    assert lines == [("oltp/local/measure.1", 1, "info", "a\ufffdb"), ("oltp/local/measure.1", 2, "info", "two")]
+    points = await sql(doors.transactions, "SELECT sample, second, tps, latency_ms, p95_ms, errors FROM series_points")
+    assert points == [(1, 1, 10.5, None, 3.0, 0)]
+
+
+async def test_artifacts_arrive_whole(site: Gateway, world: World, doors: Doors, tmp_path: Path) -> None:
+    path = tmp_path / "raw"
+    path.write_bytes(b"0123456789" * 300_000)
+    key = await site.put_artifact(world.run, world.test, "sample-1/raw.log", path, "text/plain")
+    assert key == f"artifacts/{world.run}/{world.test}/sample-1/raw.log"
+    assert hashlib.sha256(await doors.store.get(key)).digest() == hashlib.sha256(path.read_bytes()).digest()
+    for name in ("../x", "/x", "", "a//b", "a/../b", ".hidden"):
+        with pytest.raises(Invalid):
+            await site.put_artifact(world.run, world.test, name, path, "text/plain")
+
+
+async def test_an_enrolment_is_issued_under_the_current_epoch_only(site: Gateway, world: World, doors: Doors) -> None:
+    issued = await site.issue_enrolment(world.key(), "db")
+    assert (await doors.enrol(issued.token)).agent_id == issued.agent_id
+    assert (await site.issue_enrolment(world.key(), "db")).agent_id == issued.agent_id
+    with pytest.raises(Conflict):
+        await site.issue_enrolment(world.key(epoch=2), "db")
