@@ -75,9 +75,10 @@ async def platform(
     store = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value())
     told = Told(temporal.client.service_client.config.target_host)
     servers = await server.start(told, transactions, store, keys, authority)
-    config = dict(temporal.client.config())
+    config = temporal.client.config()
     codec = EncryptedPayloads(AccountKeys(keys, world.account))
-    client = Client(**(config | {"data_converter": data_converter(codec)}))
+    config["data_converter"] = data_converter(codec)
+    client = Client(**config)
     yield Platform(servers, authority, transactions, client, world)
     await servers.stop(0)
 

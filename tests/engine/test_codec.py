@@ -179,8 +179,9 @@ class Flow:
 
 
 async def _client(temporal: WorkflowEnvironment, codec: EncryptedPayloads) -> Client:
-    config = dict(temporal.client.config())
-    return Client(**(config | {"data_converter": data_converter(codec)}))
+    config = temporal.client.config()
+    config["data_converter"] = data_converter(codec)
+    return Client(**config)
 
 
 async def test_history_holds_no_plaintext(temporal: WorkflowEnvironment, ring: Keyring) -> None:
