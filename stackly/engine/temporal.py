@@ -8,7 +8,10 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from stackly.accounts import service as accounts
+from stackly.db import Transactions
 from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
+from stackly.errors import Unavailable
 from stackly.secrets import KeySource
 
 # A client that connects and ends at once aborts the process now and then: sdk-python issue 300. Half a breath helps.
@@ -27,6 +30,16 @@ async def connect_patiently(address: str, namespace: str, keys: KeySource, accou
         try:
             return await connect(address, namespace, keys, account)
         except (RPCError, RuntimeError, OSError):
+            await asyncio.sleep(_SETTLE_S)
+
+
+async def account_id(transactions: Transactions, name: str) -> str:
+    """The account this process serves; keys go by its id. Tries until Postgres answers."""
+    while True:
+        try:
+            async with transactions() as session:
+                return (await accounts.ensure_account(session, name)).id
+        except Unavailable:
             await asyncio.sleep(_SETTLE_S)
 
 

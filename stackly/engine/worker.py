@@ -18,7 +18,7 @@ from stackly.engine.activities.sync import Source, Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.steps import CONTROL_QUEUE
 from stackly.engine.policies import PolicyBook
-from stackly.engine.temporal import client
+from stackly.engine.temporal import account_id, client
 from stackly.engine.workflows.run import RunWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.engine.workflows.test_run import TestRunWorkflow
@@ -72,7 +72,8 @@ async def run(settings: Settings) -> None:
     protocols = frozenset({"https", "http"} if settings.hub_url else {"https"})
     source = Source(settings.mirrors, Runner(protocols=protocols), settings.postgres_majors, book)
     keys = Keyring(settings.keyring)
-    async with client(settings.temporal_address, settings.temporal_namespace, keys, settings.account) as temporal:
+    account = await account_id(transactions, settings.account)
+    async with client(settings.temporal_address, settings.temporal_namespace, keys, account) as temporal:
         carrying = worker(temporal, Sync(transactions, storage, source), Runs(transactions, book), Tests(transactions))
         async with carrying:
             _log.info("control.started", queue=CONTROL_QUEUE)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from stackly.policy.model import ApprovalRule, Facts, VoteFact
 
+# Who is in this group is in all of them: the administrator of a platform on one machine.
+EVERY_GROUP = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -22,7 +25,7 @@ def tally(rule: ApprovalRule, facts: Facts) -> Tally:
     ignored: list[str] = []
     for vote in _newest(facts):
         person = vote.person.casefold()
-        if rule.allowed_groups and not set(rule.allowed_groups) & set(vote.groups):
+        if rule.allowed_groups and not {EVERY_GROUP, *rule.allowed_groups} & set(vote.groups):
             ignored.append(f"the vote of {vote.person} does not count: in none of the groups now")
         elif vote.digest is not None and vote.digest != facts.digest:
             ignored.append(f"the vote of {vote.person} does not count: it was on something else")

@@ -19,7 +19,7 @@ from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
 from stackly.engine.dispatcher.reaper import Reaper
 from stackly.engine.dispatcher.reconciler import expire, reconcile, sweep_obligations
 from stackly.engine.policies import PolicyBook
-from stackly.engine.temporal import client
+from stackly.engine.temporal import account_id, client
 from stackly.errors import StacklyError
 from stackly.runs import queue
 from stackly.secrets import Keyring
@@ -104,8 +104,9 @@ async def run(settings: Settings) -> None:
     engine = db.engine(settings.database_url, size=settings.database_pool, application="stackly-dispatcher")
     transactions = db.transactions(engine)
     keys = Keyring(settings.keyring)
+    account = await account_id(transactions, settings.account)
     rung = asyncio.Event()
-    async with client(settings.temporal_address, settings.temporal_namespace, keys, settings.account) as temporal:
+    async with client(settings.temporal_address, settings.temporal_namespace, keys, account) as temporal:
         name = f"{socket.gethostname()}-{ids.new_id()}"
         book = PolicyBook(settings.policy_folders)
         dispatch = Dispatch(name, transactions, temporal, book, Limits(settings.max_starting * 4))
