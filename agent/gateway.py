@@ -176,11 +176,21 @@ class Gateway:
             raise _as_ours(e) from e
 
     async def heartbeat(
-        self, incarnation: str, version: str, capabilities: Mapping[str, object], *, polling: bool
+        self,
+        incarnation: str,
+        version: str,
+        capabilities: Mapping[str, object],
+        *,
+        polling: bool,
+        inventory: Mapping[str, object] | None = None,
     ) -> tuple[bool, bool]:
-        """(revoked, test_over)"""
+        """(revoked, test_over). `inventory` None: it was not looked at this time."""
         request = wire.HeartbeatRequest(
-            incarnation=incarnation, version=version, capabilities_json=json.dumps(capabilities), polling=polling
+            incarnation=incarnation,
+            version=version,
+            capabilities_json=json.dumps(capabilities),
+            polling=polling,
+            inventory_json="" if inventory is None else json.dumps(inventory),
         )
         reply = await self._ask(lambda t: self._stub.Heartbeat(request, timeout=t))
         return reply.revoked, reply.test_over

@@ -7,9 +7,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,15 @@ from cryptography import x509
 
 from agent import gateway as gateways
 from agent.gateway import Gateway, Identity
-from agent.settings import AgentSettings, EnrolmentFile, capabilities, parse_arguments, read_enrolment, version
+from agent.settings import (
+    AgentSettings,
+    EnrolmentFile,
+    capabilities,
+    parse_arguments,
+    read_enrolment,
+    usable_targets,
+    version,
+)
 from agent.spool import Spool
 from agent.steps import Outbox, Steps, patiently
 from agent.workdir import write_private
@@ -86,6 +94,12 @@ async def identify(settings: AgentSettings, given: EnrolmentFile | None, able: d
     return identity
 
 
+LookAround = Callable[[], Awaitable[Mapping[str, object]]]
+_LOOK_AROUND_S = 10.0
+# A certificate this near its end is exchanged: the process ends when it is idle, and its supervisor starts it anew.
+_RETIRE_BEFORE = timedelta(hours=11)
+
+
 # -- one life -------------------------------------------------------------------------------------------------------
 
 
@@ -101,16 +115,24 @@ class Life:
     spool: Spool
     steps: Steps
     over: asyncio.Event
+    # What a site agent sees on its targets; an edge agent looks at nothing.
+    look_around: LookAround | None = None
 
 
 async def _beat(life: Life, now_polling: Polling) -> None:
     """Heartbeats until the control plane says that this agent is not wanted any more."""
-    failing = False
+    failing, looked_at = False, -_LOOK_AROUND_S
     while not life.over.is_set():
         await now_polling.look()
+        seen = None
+        if life.look_around is not None and clock.monotonic() - looked_at >= _LOOK_AROUND_S:
+            seen, looked_at = await life.look_around(), clock.monotonic()
+        if _should_retire(life):
+            _log.info("agent.retires", reason="its certificate ends soon")
+            life.over.set()
         try:
             revoked, test_over = await life.gateway.heartbeat(
-                life.incarnation, version(), life.able, polling=now_polling.is_polling
+                life.incarnation, version(), life.able, polling=now_polling.is_polling, inventory=seen
             )
         except Unavailable as e:
             if not failing:
@@ -125,6 +147,13 @@ async def _beat(life: Life, now_polling: Polling) -> None:
                 _log.info("agent.not_wanted", revoked=revoked, test_over=test_over)
                 life.over.set()
         await _until(life.over, life.settings.timings.beat_s)
+
+
+def _should_retire(life: Life) -> bool:
+    if life.identity.role != "site" or life.steps.running:
+        return False
+    until = x509.load_pem_x509_certificate(life.identity.certificate_pem).not_valid_after_utc
+    return until - clock.now() < _RETIRE_BEFORE
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:
@@ -181,7 +210,9 @@ async def _site(life: Life) -> None:
                 _log.info("state.sent_late", run=left.run, accepted=accepted, rescued=rescued, reason=why)
 
     current = await _begin_life(life, upload_states)
-    await hands.reap(current)
+    targets = [t for t in usable_targets(_targets("site")) if t != "module"]
+    await hands.reap(current, targets)
+    life = replace(life, look_around=lambda: hands.look_around(targets))
     await _work(life, lambda client: site_workers(client, life.identity.agent_id, hands, life.steps, life.settings))
 
 

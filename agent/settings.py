@@ -95,9 +95,13 @@ def parse_arguments(argv: Sequence[str]) -> AgentSettings:
     return AgentSettings(given.role, home, given.enrolment, environment=dict(os.environ))
 
 
+def usable_targets(targets: Sequence[str]) -> list[str]:
+    """Docker counts when its socket is there."""
+    return [t for t in targets if t != "docker" or Path("/var/run/docker.sock").exists()]
+
+
 def capabilities(role: str, targets: Sequence[str]) -> dict[str, object]:
-    """What the control plane may count on. Docker counts when its socket is there."""
+    """What the control plane may count on."""
     if role == "edge":
         return {}
-    usable = [t for t in targets if t != "docker" or Path("/var/run/docker.sock").exists()]
-    return {"targets": sorted(usable), "terraform": shutil.which("terraform") is not None}
+    return {"targets": sorted(usable_targets(targets)), "terraform": shutil.which("terraform") is not None}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent import workdir
@@ -30,6 +30,7 @@ from stackly.engine.contracts.site import (
     RemoveOutcome,
 )
 from stackly.engine.contracts.steps import STEP_GRACE
+from stackly.errors import Unavailable
 
 _log = log.get("agent.site")
 
@@ -165,6 +166,16 @@ class SiteWork:
             versions = [v for path in state.candidates(each) if (v := state.read(path))]
             if best := state.newest(None, versions):
                 found.append(Unfinished(each.owner.run, each.owner.test, int(each.owner.last), best.content))
+        return found
+
+    async def look_around(self, targets: Collection[str]) -> dict[str, list[dict[str, str]]]:
+        """Everything on these targets that our marks claim, whoever it belongs to. A target that is away is left out."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for name in targets:
+            try:
+                found[name] = [asdict(item) for item in await self._targets.get(name).inventory("", "")]
+            except Unavailable as e:
+                _log.warning("target.away", target=name, reason=e.detail)
         return found
 
     async def reap(self, current: Collection[tuple[str, str]], targets: Collection[str] = ("local",)) -> list[str]:

@@ -74,8 +74,10 @@ class Settings(BaseSettings):
     @property
     def policy_folders(self) -> tuple[Path, ...]:
         """The home's own policies win over the shipped ones of the same name."""
-        shipped = self.policies or Path(__file__).parent.parent / "policies"
-        return (self.home / "policies", shipped)
+        package = Path(__file__).parent
+        beside = package.parent / "policies"
+        shipped = beside if beside.is_dir() else package / "shipped" / "policies"
+        return (self.home / "policies", self.policies or shipped)
 
     @classmethod
     def load(cls, home: Path) -> "Settings":

@@ -17,7 +17,17 @@ from stackly.events.model import Bell, EventName
 from stackly.policy.model import Decision, Policy
 from stackly.runs import queue, store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import QUEUE_PATIENCE, STARTING_PATIENCE, Blocker, Run, RunEvent, RunKind, RunStatus, Waiting
+from stackly.runs.model import (
+    MUTATING,
+    QUEUE_PATIENCE,
+    STARTING_PATIENCE,
+    Blocker,
+    Run,
+    RunEvent,
+    RunKind,
+    RunStatus,
+    Waiting,
+)
 from stackly.stacks import store as stacks
 
 _log = log.get("engine")
@@ -184,7 +194,9 @@ async def _start(session: Session, run: Run, *, at: datetime) -> bool:
         waiting = Waiting(Blocker.AGENT, why, run.deadline or at + QUEUE_PATIENCE, at + LOOK_AGAIN)
         await store.set_waiting(session, run, waiting, at=at)
         return False
-    epoch = await stacks.take_state(session, run.state, run.id)
+    # A run that changes nothing must not void the fence of one that does.
+    is_mutating = run.kind in MUTATING
+    epoch = await stacks.take_state(session, run.state, run.id) if is_mutating else 0
     await store.transition(session, run, RunEvent.ADMIT, at=at, deadline=STARTING_PATIENCE, epoch=epoch, agent=agent)
     if run.kind is RunKind.BENCHMARK:
         await tests_store.insert_tests(session, run.id, run.spec["suite"]["tests"], agent=agent)

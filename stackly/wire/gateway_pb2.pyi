@@ -73,16 +73,18 @@ class EnrolReply(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., role: _Optional[str] = ..., account_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., gateway_address: _Optional[str] = ..., temporal_address: _Optional[str] = ..., namespace: _Optional[str] = ..., keys_json: _Optional[str] = ..., credentials_json: _Optional[str] = ..., run: _Optional[str] = ..., test: _Optional[str] = ..., machine: _Optional[str] = ..., deadline: _Optional[str] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("incarnation", "version", "capabilities_json", "polling")
+    __slots__ = ("incarnation", "version", "capabilities_json", "polling", "inventory_json")
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_JSON_FIELD_NUMBER: _ClassVar[int]
     POLLING_FIELD_NUMBER: _ClassVar[int]
+    INVENTORY_JSON_FIELD_NUMBER: _ClassVar[int]
     incarnation: str
     version: str
     capabilities_json: str
     polling: bool
-    def __init__(self, incarnation: _Optional[str] = ..., version: _Optional[str] = ..., capabilities_json: _Optional[str] = ..., polling: _Optional[bool] = ...) -> None: ...
+    inventory_json: str
+    def __init__(self, incarnation: _Optional[str] = ..., version: _Optional[str] = ..., capabilities_json: _Optional[str] = ..., polling: _Optional[bool] = ..., inventory_json: _Optional[str] = ...) -> None: ...
 
 class HeartbeatReply(_message.Message):
     __slots__ = ("revoked", "test_over")

@@ -20,6 +20,7 @@ from stackly.events.model import Bell
 from stackly.runs import live, steps, tests
 from stackly.runs.model import TEST_TERMINAL
 from stackly.storage import Store
+from stackly.teardown import store as inventory
 from stackly.wire import gateway_pb2 as wire
 
 _VERDICTS = {
@@ -72,6 +73,9 @@ class Gateway(Transfers):
                 capabilities=as_object(request.capabilities_json, "capabilities_json"),
                 polling=request.polling,
             )
+            if request.inventory_json and agent.role is Role.SITE:
+                for target, items in as_object(request.inventory_json, "inventory_json").items():
+                    await inventory.store_inventory(session, target=target, agent=agent.id, items=items)
             over = agent.role is Role.EDGE and await _is_over(session, str(agent.run), str(agent.test))
         return wire.HeartbeatReply(test_over=over)
 
