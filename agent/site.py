@@ -169,7 +169,7 @@ class SiteWork:
         return found
 
     async def look_around(self, targets: Collection[str]) -> dict[str, list[dict[str, str]]]:
-        """Everything on these targets that our marks claim, whoever it belongs to. A target that is away is left out."""
+        """Everything on these targets that our marks claim. A target that is away is left out."""
         found: dict[str, list[dict[str, str]]] = {}
         for name in targets:
             try:
