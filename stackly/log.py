@@ -39,7 +39,7 @@ def _redacted(value: Any) -> Any:
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """structlog processor: secret-named fields and secret-looking text are masked."""
+    """Structlog processor: secret-named fields and secret-looking text are masked."""
     return cast("MutableMapping[str, Any]", _redacted(dict(event)))
 
 

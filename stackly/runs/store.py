@@ -290,4 +290,3 @@ async def children(session: Session, run: str) -> Sequence[Run]:
 async def request_cancel(session: Session, run: str) -> None:
     """A column; whoever is about to act reads it (ENGINE rule 9)."""
     await session.execute(text("UPDATE operations SET cancel_requested = true WHERE id = :id"), {"id": run})
-

@@ -79,9 +79,7 @@ class StackStateRow(Base):
         UniqueConstraint("backend", "key"),
         UniqueConstraint("parent_operation", "test"),
         Index("uq_stack_states_code_name", "code", "name", unique=True, postgresql_where=text("test IS NULL")),
-        CheckConstraint(
-            "status IN ('empty','active','loose','destroying','destroyed','waived')", name="status"
-        ),
+        CheckConstraint("status IN ('empty','active','loose','destroying','destroyed','waived')", name="status"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
