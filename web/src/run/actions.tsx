@@ -1,0 +1,132 @@
+import { useId, useRef, useState } from "react";
+
+import { ApiError, post } from "../api/client";
+import type { Approval, Run } from "../api/types";
+import { usePolled } from "../api/use-polled";
+import { moment, plural } from "../format";
+import { Mark } from "../marks";
+import { Refusal } from "../parts";
+import { go } from "../router";
+import { useMay } from "../session";
+import { isOpen } from "./state";
+
+const APPROVAL_EVERY_MS = 5000;
+
+export function Actions({ run }: { run: Run }) {
+  const mayOperate = useMay("operate");
+  return (
+    <>
+      {mayOperate && <div className="actions">{isOpen(run.status) ? <Cancel run={run} /> : <Rerun run={run} />}</div>}
+      {run.status === "awaiting_approval" && <Vote run={run} />}
+    </>
+  );
+}
+
+interface Doing {
+  busy: boolean;
+  error: ApiError | null;
+  run: (path: string, body: unknown) => Promise<unknown>;
+}
+
+/** One POST at a time. A repeat of the same request after an error carries the same key: it cannot happen twice. */
+function useDoing(): Doing {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<ApiError | null>(null);
+  const kept = useRef({ about: "", key: "" });
+  async function run(path: string, body: unknown): Promise<unknown> {
+    const about = path + JSON.stringify(body);
+    if (kept.current.about !== about) kept.current = { about, key: newKey() };
+    setBusy(true);
+    setError(null);
+    try {
+      const answer = await post<unknown>(path, body, kept.current.key);
+      kept.current = { about: "", key: "" };
+      return answer;
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      setError(failure);
+      return null;
+    } finally {
+      setBusy(false);
+    }
+  }
+  return { busy, error, run };
+}
+
+/** crypto.randomUUID exists on secure origins only; a private network may well be plain HTTP. */
+function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function Cancel({ run }: { run: Run }) {
+  const [asking, setAsking] = useState(false);
+  const doing = useDoing();
+  if (run.cancel_requested) return null;
+  async function cancel() {
+    if (await doing.run(`runs/${run.id}/cancel`, {})) setAsking(false);
+  }
+  return (
+    <>
+      {asking ? (
+        <span className="confirm" role="group" aria-label="Cancel this run?">
+          <button type="button" className="danger" disabled={doing.busy} onClick={() => void cancel()} autoFocus>Cancel it, tear down</button>
+          <button type="button" onClick={() => { setAsking(false); }}>Keep it running</button>
+        </span>
+      ) : <button type="button" onClick={() => { setAsking(true); }}>Cancel run</button>}
+      <Refusal error={doing.error} />
+    </>
+  );
+}
+
+function Rerun({ run }: { run: Run }) {
+  const doing = useDoing();
+  async function again() {
+    const made = (await doing.run(`runs/${run.id}/rerun`, {})) as Run | null;
+    if (made) go(`/runs/${made.id}`);
+  }
+  return (
+    <>
+      <button type="button" disabled={doing.busy} onClick={() => void again()}>Run again</button>
+      <Refusal error={doing.error} />
+    </>
+  );
+}
+
+/** A vote is bound to the digest that is shown: when it moves, the API refuses and the new one is shown. */
+function Vote({ run }: { run: Run }) {
+  const id = useId();
+  const mayApprove = useMay("approve");
+  const { data: approval, error, refresh } = usePolled<Approval>(`approvals/${run.id}`, APPROVAL_EVERY_MS);
+  const [reason, setReason] = useState("");
+  const doing = useDoing();
+  if (approval === null) return <Refusal error={error} />;
+  async function vote(verb: "approve" | "deny", digest: string) {
+    const body = reason.trim() ? { digest, reason: reason.trim() } : { digest };
+    if (await doing.run(`approvals/${run.id}/${verb}`, body)) setReason("");
+    refresh();
+  }
+  return (
+    <section className="vote" aria-labelledby={`${id}-h`}>
+      <h2 id={`${id}-h`}>It waits for a person</h2>
+      <p>
+        {approval.approved} of {plural(approval.needed, "approval")}, asked by policy {approval.policy || "–"}
+        {approval.groups.length > 0 && <>; from {approval.groups.join(" or ")}</>}; expires <time dateTime={approval.expires_at}>{moment(approval.expires_at)}</time>
+      </p>
+      <p className="quiet">Bound to digest <code className="digest">{approval.digest}</code></p>
+      {approval.votes.length > 0 && (
+        <ul className="votes">{approval.votes.map((v) => <li key={v.login + v.at}><Mark name={v.value} /> {v.login} {v.reason && <q>{v.reason}</q>}</li>)}</ul>
+      )}
+      {mayApprove ? (
+        <form onSubmit={(event) => { event.preventDefault(); }}>
+          <label htmlFor={`${id}-r`}>Reason <span className="quiet">(a denial needs one)</span></label>
+          <input id={`${id}-r`} value={reason} maxLength={2000} onChange={(event) => { setReason(event.target.value); }} />
+          <div className="actions">
+            <button type="button" className="primary" disabled={doing.busy} onClick={() => void vote("approve", approval.digest)}>Approve</button>
+            <button type="button" className="danger" disabled={doing.busy || reason.trim() === ""} onClick={() => void vote("deny", approval.digest)}>Deny</button>
+          </div>
+        </form>
+      ) : <p className="quiet">Your roles do not allow you to vote.</p>}
+      <Refusal error={doing.error} />
+    </section>
+  );
+}
