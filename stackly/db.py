@@ -17,7 +17,7 @@ from sqlalchemy.types import Text
 
 from stackly.errors import Unavailable
 
-# A session is a connection inside a transaction: rows become frozen models at the store, so no ORM identity map is needed.
+# A session is a connection inside a transaction: rows become frozen models at the store, and nothing maps identities.
 Session: TypeAlias = AsyncConnection
 Json: TypeAlias = dict[str, Any]
 Transactions: TypeAlias = Callable[[], AbstractAsyncContextManager[Session]]
@@ -43,7 +43,7 @@ class Base(DeclarativeBase):
 
 
 def engine(url: str, *, size: int = 10, application: str = "stackly") -> AsyncEngine:
-    """Shape: `url` is postgresql://…; the driver is chosen here. Connections fail within 5 s, statements within 30 s."""
+    """Shape: `url` is postgresql://…; the driver is chosen here. Connecting fails within 5 s, a statement in 30 s."""
     return create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=size,
