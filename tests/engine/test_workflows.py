@@ -1,17 +1,18 @@
 """Runs carried out for real by the dispatcher, the control worker and Temporal; only the agents pretend."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
-from engine_world import World, agents, control, dispatching
 
 from stackly.engine.contracts.site import InventoryItem
 from stackly.runs import service
 from stackly.runs.model import RunKind, RunStatus
+from tests.engine.world import World, agents, control, dispatching
 
 
 @pytest.fixture
-async def platform(world: World):
+async def platform(world: World) -> AsyncIterator[World]:
     async with control(world), agents(world), dispatching(world):
         yield world
 

@@ -1,0 +1,198 @@
+"""Agents that pretend: they honour step rows as real ones do, and say that they did what they were asked."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from stackly import ids
+from stackly.db import Transactions
+from stackly.engine.contracts.edge import (
+    CollectInput,
+    CollectOutcome,
+    DatabaseInput,
+    DatabaseOutcome,
+    EdgeActivities,
+    InstallInput,
+    InstallOutcome,
+    MeasureInput,
+    MeasureOutcome,
+    PrepareInput,
+    PrepareOutcome,
+    WarmupInput,
+    WarmupOutcome,
+)
+from stackly.engine.contracts.site import (
+    ApplyInput,
+    ApplyOutcome,
+    BootInput,
+    BootOutcome,
+    DestroyOutcome,
+    InventoryInput,
+    InventoryItem,
+    InventoryOutcome,
+    ModuleInput,
+    PlanOutcome,
+    ProbeInput,
+    ProbeOutcome,
+    RemoveInput,
+    RemoveOutcome,
+    SiteActivities,
+)
+from stackly.engine.contracts.steps import (
+    STEP_CANCELLED,
+    STEP_FAILED,
+    STEP_GONE,
+    StepKey,
+)
+from stackly.runs import steps
+from stackly.suites import jsonform
+
+T = TypeVar("T")
+AGENT = "pretend"
+
+
+@dataclass
+class Faults:
+    """What goes wrong with a step, by its name, and how often."""
+
+    gone: dict[str, int] = field(default_factory=dict)
+    fail: dict[str, str] = field(default_factory=dict)
+    hold: dict[str, asyncio.Event] = field(default_factory=dict)
+    takes: dict[str, float] = field(default_factory=dict)
+    left: list[InventoryItem] = field(default_factory=list)
+    tps: float = 1000.0
+    valid: bool = True
+
+
+class Pretend:
+    """Site and edge agent in one: goes by the step rows as a real agent does, and does nothing else.
+
+    A step's work is a task of its own, as a real agent's process is: it goes on when Temporal gives the activity up,
+    and a second Begin attaches to it.
+    """
+
+    def __init__(self, transactions: Transactions) -> None:
+        self.transactions = transactions
+        self.faults = Faults()
+        self.done: list[str] = []
+        self.executed: Counter[StepKey] = Counter()
+        self.process = ids.new_id()
+        self._running: dict[StepKey, asyncio.Task[None]] = {}
+
+    async def step(self, key: StepKey, outcome: T) -> T:
+        verdict = await self.begin(key)
+        if verdict is steps.Verdict.GONE:
+            raise ApplicationError("gone", type=STEP_GONE, non_retryable=True)
+        if verdict is steps.Verdict.REFUSED:
+            raise ApplicationError("refused", type=STEP_CANCELLED, non_retryable=True)
+        if verdict is steps.Verdict.GRANTED:
+            self._running[key] = asyncio.create_task(self._execute(key, jsonform.to_json(outcome)))
+        if verdict is not steps.Verdict.DONE:
+            await self._attached(self._running[key])
+        return outcome
+
+    async def begin(self, key: StepKey) -> steps.Verdict:
+        async with self.transactions() as session:
+            return (await steps.begin(session, key, AGENT, self.process)).verdict
+
+    async def _attached(self, work: "asyncio.Task[None]") -> None:
+        while not work.done():
+            activity.heartbeat()
+            await asyncio.wait({work}, timeout=0.3)
+        work.result()
+
+    async def _execute(self, key: StepKey, outcome: Any) -> None:
+        process = self.process
+        if key.step in self.faults.hold:
+            await self.faults.hold[key.step].wait()
+        await asyncio.sleep(self.faults.takes.get(key.step, 0.0))
+        if self.faults.gone.get(key.step, 0) > 0:
+            self.faults.gone[key.step] -= 1
+            self.process = ids.new_id()
+            raise ApplicationError("gone", type=STEP_GONE, non_retryable=True)
+        self.done.append(f"{key.step}#{key.attempt}")
+        self.executed[key] += 1
+        if key.step in self.faults.fail:
+            raise ApplicationError(self.faults.fail[key.step], type=STEP_FAILED, non_retryable=True)
+        async with self.transactions() as session:
+            await steps.end(session, key, AGENT, process, {"ok": True, "value": outcome})
+
+
+class Site(SiteActivities):
+    def __init__(self, pretend: Pretend) -> None:
+        self.p = pretend
+
+    @activity.defn(name="site.probe")
+    async def probe(self, given: ProbeInput) -> ProbeOutcome:
+        return await self.p.step(given.key, ProbeOutcome(free=True, reason=""))
+
+    @activity.defn(name="site.plan")
+    async def plan(self, given: ModuleInput) -> PlanOutcome:
+        made = PlanOutcome(1, 0, 0, True, "p" * 64, "", 0, "l", ["terraform_data.x create"], "1.11.4")
+        return await self.p.step(given.key, made)
+
+    @activity.defn(name="site.apply")
+    async def apply(self, given: ApplyInput) -> ApplyOutcome:
+        return await self.p.step(given.module.key, ApplyOutcome({}, {}, 1, 0, 0, 1, 0.1))
+
+    @activity.defn(name="site.destroy")
+    async def destroy(self, given: ModuleInput) -> DestroyOutcome:
+        return await self.p.step(given.key, DestroyOutcome(1, 0.1))
+
+    @activity.defn(name="site.boot")
+    async def boot(self, given: BootInput) -> BootOutcome:
+        agents = {m.name: "pretend" for m in given.machines}
+        return await self.p.step(given.key, BootOutcome(agents, 0.1))
+
+    @activity.defn(name="site.remove")
+    async def remove(self, given: RemoveInput) -> RemoveOutcome:
+        return await self.p.step(given.key, RemoveOutcome([], 0.1))
+
+    @activity.defn(name="site.inventory")
+    async def inventory(self, given: InventoryInput) -> InventoryOutcome:
+        return await self.p.step(given.key, InventoryOutcome(given.target, list(self.p.faults.left)))
+
+
+class Edge(EdgeActivities):
+    def __init__(self, pretend: Pretend) -> None:
+        self.p = pretend
+
+    @activity.defn(name="edge.start_database")
+    async def start_database(self, given: DatabaseInput) -> DatabaseOutcome:
+        return await self.p.step(given.key, DatabaseOutcome("16.1", {}, {"cpu": "x"}, 0.1))
+
+    @activity.defn(name="edge.install")
+    async def install(self, given: InstallInput) -> InstallOutcome:
+        return await self.p.step(given.key, InstallOutcome("pgbench", "16.1", "pgbench", "", 0.1))
+
+    @activity.defn(name="edge.prepare")
+    async def prepare(self, given: PrepareInput) -> PrepareOutcome:
+        return await self.p.step(given.key, PrepareOutcome(0.1, 1, {}))
+
+    @activity.defn(name="edge.warmup")
+    async def warmup(self, given: WarmupInput) -> WarmupOutcome:
+        return await self.p.step(given.key, WarmupOutcome(0.1))
+
+    @activity.defn(name="edge.measure")
+    async def measure(self, given: MeasureInput) -> MeasureOutcome:
+        f = self.p.faults
+        made = int(f.tps * given.seconds)
+        result = {
+            "transactions": made,
+            "tps": f.tps,
+            "errors": 0,
+            "error_rate": 0.0,
+            "lost_clients": 0,
+            "duration_s": given.seconds,
+            "db_commits": made,
+        }
+        reason = "" if f.valid else "a client was lost"
+        return await self.p.step(given.key, MeasureOutcome(f.valid, reason, result, {}, "", "pretended", [], 0.1))
+
+    @activity.defn(name="edge.collect")
+    async def collect(self, given: CollectInput) -> CollectOutcome:
+        return await self.p.step(given.key, CollectOutcome({}, 0.1))
