@@ -1,0 +1,167 @@
+"""Benchmarks under attack: begin one, wait for its moment, end parts of the platform, look at what stayed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from stackly.errors import StacklyError
+from stackly.local import platform as local_platform
+from stackly.local import processes
+from tests.e2e.house import TERMINAL, House, Json, Refused, Repository
+
+SECONDS = 12
+_SHORTER = {"warmup: 5s, duration: 10s": f"warmup: 1s, duration: {SECONDS}s"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One row of `steps`."""
+
+    step: str
+    attempt: int
+    status: str
+    process: str
+
+
+@dataclass
+class Bench:
+    house: House
+    repository: Repository
+
+    # -- a run's life -------------------------------------------------------------------------------------------
+
+    def begin(self, stack: str, changed: dict[str, str] | None = None) -> str:
+        """Push a stack of its own. Returns its run."""
+        self.repository.example("pg-standalone", stack, changed=_SHORTER | (changed or {}))
+        self.repository.push({}, f"add {stack}")
+        rows = self.until(lambda: self.house.runs(stack=stack), bool, 30)
+        return str(rows[0]["id"])
+
+    def until_phase(self, run: str, phase: str) -> None:
+        query = "SELECT status FROM phases WHERE operation = $1 AND name = $2 AND status = 'running'"
+        self.until(lambda: self.rows(query, run, phase), bool, 90)
+
+    def until_loaded(self, run: str) -> None:
+        """Until the load really runs: its live points come in."""
+        self.until(lambda: self.rows("SELECT 1 FROM series_points WHERE run = $1", run), lambda r: len(r) >= 3, 90)
+
+    def ended(self, run: str, timeout_s: float = 150) -> Json:
+        found: Json = self.until(lambda: self.house.get(f"runs/{run}"), lambda r: r["status"] in TERMINAL, timeout_s)
+        return found
+
+    def until(self, look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float) -> Any:
+        """Like `House.until`, and a part that is away right now is no failure."""
+
+        def patiently() -> Any:
+            try:
+                return look()
+            except (httpx.TransportError, Refused, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+                if isinstance(e, Refused) and e.status < 500:
+                    raise
+                return e
+
+        return self.house.until(patiently, lambda seen: not isinstance(seen, Exception) and good(seen), timeout_s)
+
+    # -- what is written down -----------------------------------------------------------------------------------
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        async def ask() -> list[Any]:
+            connection = await asyncpg.connect(self.house.settings["database_url"], timeout=5)
+            try:
+                return list(await connection.fetch(query, *values))
+            finally:
+                await connection.close()
+
+        # A thread of its own: a loop may be running in this one.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, ask()).result()
+
+    def attempts(self, run: str) -> list[Attempt]:
+        """Every execution of every step of a run and of the destroys it caused, in order."""
+        rows = self.rows(
+            "SELECT step, attempt, s.status, process FROM steps s JOIN operations o ON o.id = s.operation "
+            "WHERE o.id = $1 OR o.parent = $1 ORDER BY s.started_at",
+            run,
+        )
+        return [Attempt(*row) for row in rows]
+
+    def measured(self, run: str) -> list[Attempt]:
+        return [a for a in self.attempts(run) if a.step.startswith("measure")]
+
+    # -- what stayed --------------------------------------------------------------------------------------------
+
+    @property
+    def machines(self) -> Path:
+        return self.house.home / "agent" / "machines"
+
+    def leftovers(self) -> list[str]:
+        """Whatever a run may leave, from the platform's own word and from the machine itself."""
+        left = [f"inventory says {n}" for n in [self.house.get("inventory")["leftovers"]] if n]
+        left += [f"process {who.pid}: {_command(who.pid)}" for who in processes.below(self.machines)]
+        left += [f"directory {path}" for path in self.machines.glob("*")]
+        left += [f"run directory {path}" for path in (self.house.home / "agent" / "runs").glob("*")]
+        left += [f"lease {r['cidr']}" for r in self.rows("SELECT cidr FROM leases WHERE released_at IS NULL")]
+        open_ones = self.rows("SELECT state, reason FROM obligations WHERE status = 'open'")
+        return left + [f"obligation of {r['state']}: {r['reason']}" for r in open_ones]
+
+    def until_empty(self, timeout_s: float = 60) -> None:
+        self.until(self.leftovers, lambda left: left == [], timeout_s)
+
+    # -- ending parts -------------------------------------------------------------------------------------------
+
+    def process(self, component: str) -> int:
+        for one in local_platform.status(self.house.home)["components"]:
+            if one["name"] == component and one["pid"]:
+                return int(one["pid"])
+        raise AssertionError(f"{component} does not run")
+
+    def edge_agent(self, run: str, machine: str) -> int:
+        """The edge agent itself, not what it started."""
+        found = [
+            who.pid
+            for place in self.machines.glob(f"{run}.*.{machine}")
+            for who in processes.below(place)
+            if "agent.main edge" in _command(who.pid)
+        ]
+        assert len(found) == 1, f"{len(found)} edge agents of {run} on {machine}"
+        return found[0]
+
+    def load_machine(self, run: str) -> str:
+        names = {p.name.rsplit(".", 1)[1] for p in self.machines.glob(f"{run}.*")}
+        (name,) = [n for n in names if (self.machines / self._directory(run, n) / "load").exists()]
+        return name
+
+    def _directory(self, run: str, machine: str) -> str:
+        (found,) = [p.name for p in self.machines.glob(f"{run}.*.{machine}")]
+        return found
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+
+    def back(self, component: str, killed: int) -> None:
+        """Wait until another process stands where the killed one stood."""
+
+        def pid() -> int | None:
+            try:
+                return self.process(component)
+            except (AssertionError, StacklyError):
+                return None
+
+        self.until(pid, lambda now: now is not None and now != killed, 60)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
