@@ -178,7 +178,8 @@ class _Reader:
                 continue
             meta = _meta(child)
             self._own_line(meta, end)
-            end = meta.end_pos
+            # The grammar counts line ends behind a binary operator's right side as part of it.
+            end = meta.start_pos + len(self.text[meta.start_pos : meta.end_pos].rstrip())
             if kind == "block":
                 blocks.append(self._block(child))
                 continue
@@ -201,8 +202,8 @@ class _Reader:
         self.problems.append(FileProblem(self.file, line, column, message))
 
     def _own_line(self, meta: Any, end: int) -> None:
-        """The grammar takes two definitions on one line; HCL does not. A heredoc brings its own line end."""
-        if end >= 0 and "\n" not in self.text[max(end - 1, 0) : meta.start_pos]:
+        """The grammar takes two definitions on one line; HCL does not."""
+        if end >= 0 and "\n" not in self.text[end : meta.start_pos]:
             self._problem(meta.line, meta.column, "a definition must start on its own line")
 
     def _attribute(self, node: Any) -> Attribute:

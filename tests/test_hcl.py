@@ -164,3 +164,14 @@ _plain: st.SearchStrategy[hcl.Literal] = st.recursive(
 @settings(max_examples=150, deadline=None)
 def test_what_is_written_is_what_is_read(plain: hcl.Literal) -> None:
     assert value(_written(plain)) == plain
+
+
+@pytest.mark.parametrize("value", ['self.id == ""', "a == b && c != d", "1 + 2 # why", "x >= 3\n\n", "<<E\nwords\nE"])
+def test_a_definition_may_follow_any_value_on_the_next_line(value: str) -> None:
+    body = hcl.parse(f'check "a" {{\n  condition = {value}\n  message   = "no"\n}}\n', "main.tf").blocks[0].body
+    assert [a.name for a in body.attributes] == ["condition", "message"]
+
+
+def test_two_definitions_on_one_line_are_refused() -> None:
+    with pytest.raises(FileInvalid, match="own line"):
+        hcl.parse("a = b == c d = 2\n", "main.tf")
