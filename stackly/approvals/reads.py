@@ -9,8 +9,12 @@ class ApprovalNotFound(NotFound):
     title = "This run has asked for no approval."
 
 
-_APPROVAL = """
-SELECT a.id, a.operation AS run_id, a.digest, a.needed, a.groups, a.policy, a.status, a.reason, a.created_at,
+# A run that ended some other way (superseded, cancelled) leaves its request behind: nobody can answer it any more.
+_STATUS = """CASE WHEN a.status = 'open' AND o.status IN ('succeeded','failed','cancelled','rejected','superseded')
+  THEN 'void' ELSE a.status END"""
+
+_APPROVAL = f"""
+SELECT a.id, a.operation AS run_id, a.digest, a.needed, a.groups, a.policy, {_STATUS} AS status, a.reason, a.created_at,
        a.expires AS expires_at, o.kind AS run_kind, o.commit, o.branch, c.name AS stack, c.id AS stack_id,
        coalesce((SELECT jsonb_agg(jsonb_build_object('login', i.login, 'value', v.value, 'reason', v.reason,
                                                      'at', v.at) ORDER BY v.at, v.id)
@@ -25,7 +29,7 @@ async def list_approvals(
     """Shape: newest first; of any status unless told otherwise."""
     return await rows(
         session,
-        f"""{_APPROVAL} WHERE a.account = :account AND (CAST(:status AS text) IS NULL OR a.status = :status)
+        f"""{_APPROVAL} WHERE a.account = :account AND (CAST(:status AS text) IS NULL OR {_STATUS} = :status)
         AND (CAST(:after AS text) IS NULL OR a.id < :after) ORDER BY a.id DESC LIMIT :limit
         """,
         account=account,

@@ -43,7 +43,7 @@ async def vote(
     """
     run = await runs.get_run(session, run_id, lock=True, account=account)
     request = await store.open_request(session, run.id)
-    if request is None:
+    if request is None or run.is_terminal:
         raise NothingToApprove(
             f"Run {run.id} is {run.status} and waits for no approval.", run=run.id, status=run.status
         )

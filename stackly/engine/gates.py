@@ -89,6 +89,8 @@ async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
     if request is not None:
         await approvals.close_request(session, request.id, "approved", None)
     await store.transition(session, run, RunEvent.APPLY, at=at)
+    # Before the first create: an apply that fails half-way leaves a state that can be destroyed.
+    await stacks.update_state(session, run.state, status="active", agent=run.agent)
     await events.record(
         session, run.account, f"run/{run.id}", EventName.DEPLOY_INITIATED, run.digest or "", {"run": run.id}
     )

@@ -38,6 +38,8 @@ async def create_run(session: Session, new: NewRun) -> Run | None:
             await store.transition(
                 session, older, RunEvent.SUPERSEDE, at=at, reason=f"a newer push to {new.branch} ({new.commit[:7]})"
             )
+            if older.is_admitted:
+                await events.ring(session, Bell.RUN_RING, older.id)  # its workflow waits for a vote
     seq = await stacks.next_seq(session, new.state)
     waiting = Waiting(Blocker.QUEUE, "waiting for admission", at + QUEUE_PATIENCE, next_check=at)
     run = await store.insert_run(session, new, seq=seq, waiting=waiting)

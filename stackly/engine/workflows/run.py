@@ -116,10 +116,11 @@ class RunWorkflow:
     # -- deploy ---------------------------------------------------------------------------------------------------
 
     async def _deploy(self) -> RunEnd:
-        generation = 1
         while True:
             await self.phases.go("plan")
-            made = await self._site(SiteActivities.plan, lambda a: self._module(f"plan {generation}", a), PlanOutcome)
+            # A plan that is made anew is another step: asking for the same one would return the old outcome.
+            self.plans += 1
+            made = await self._site(SiteActivities.plan, self._planned, PlanOutcome)
             answer = await local(RunActivities.record_plan, PlanRecord(self.id, at(), made))
             if answer.answer == "unchanged":
                 await self.phases.go("")
