@@ -13,6 +13,8 @@ from typing import Any
 
 import asyncpg
 import httpx
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
 
 from stackly.errors import StacklyError
 from stackly.local import platform as local_platform
@@ -40,9 +42,11 @@ class Bench:
 
     # -- a run's life -------------------------------------------------------------------------------------------
 
-    def begin(self, stack: str, changed: dict[str, str] | None = None) -> str:
-        """Push a stack of its own. Returns its run."""
-        self.repository.example("pg-standalone", stack, changed=_SHORTER | (changed or {}))
+    def begin(self, stack: str, module: str = "") -> str:
+        """Push a stack of its own, `module` added to its Terraform. Returns its run."""
+        self.repository.example("pg-standalone", stack, changed=_SHORTER)
+        with (self.repository.clone / stack / "main.tf").open("a") as main:
+            main.write(module)
         self.repository.push({}, f"add {stack}")
         rows = self.until(lambda: self.house.runs(stack=stack), bool, 30)
         return str(rows[0]["id"])
@@ -98,6 +102,29 @@ class Bench:
     def measured(self, run: str) -> list[Attempt]:
         return [a for a in self.attempts(run) if a.step.startswith("measure")]
 
+    def destroys(self, run: str) -> list[Json]:
+        """The destroys that a run caused, with how many resources Terraform destroyed in each."""
+        rows = self.rows(
+            "SELECT o.status, s.outcome->'value'->>'destroyed' AS destroyed FROM operations o "
+            "LEFT JOIN steps s ON s.operation = o.id AND s.step = 'destroy' WHERE o.parent = $1 AND kind = 'destroy'",
+            run,
+        )
+        return [{"status": r["status"], "destroyed": r["destroyed"] and int(r["destroyed"])} for r in rows]
+
+    def lost_heartbeats(self, run: str) -> int:
+        """How many of a run's activities Temporal gave up for want of a heartbeat."""
+
+        async def count() -> int:
+            client = await Client.connect(self.house.endpoints["temporal_address"])
+            found = 0
+            async for workflow in client.list_workflows(f"WorkflowId STARTS_WITH 'test/{run}/'"):
+                async for event in client.get_workflow_handle(workflow.id).fetch_history_events():
+                    found += event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+            return found
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, count()).result()
+
     # -- what stayed --------------------------------------------------------------------------------------------
 
     @property
@@ -109,7 +136,8 @@ class Bench:
         left = [f"inventory says {n}" for n in [self.house.get("inventory")["leftovers"]] if n]
         left += [f"process {who.pid}: {_command(who.pid)}" for who in processes.below(self.machines)]
         left += [f"directory {path}" for path in self.machines.glob("*")]
-        left += [f"run directory {path}" for path in (self.house.home / "agent" / "runs").glob("*")]
+        work = (self.house.home / "agent" / "runs").glob("*")
+        left += [f"run directory {path}" for path in work if path.is_dir()]  # beside a lock file that stays
         left += [f"lease {r['cidr']}" for r in self.rows("SELECT cidr FROM leases WHERE released_at IS NULL")]
         open_ones = self.rows("SELECT state, reason FROM obligations WHERE status = 'open'")
         return left + [f"obligation of {r['state']}: {r['reason']}" for r in open_ones]

@@ -1,0 +1,57 @@
+"""Temporal stands still for longer than the heartbeat timeout, in an apply and in the load: no step runs twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT
+from tests.chaos.bench import SECONDS, Bench
+
+pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real]
+
+STILL = HEARTBEAT_TIMEOUT.total_seconds() + 2
+
+# A creation that can be counted, and that is under way while Temporal stands still.
+_SLOW = """
+resource "terraform_data" "slow" {{
+  provisioner "local-exec" {{
+    command = "echo begun >> {trace}; sleep {seconds}; echo ended >> {trace}"
+  }}
+}}
+"""
+
+
+def _freeze(bench: Bench) -> None:
+    pid = bench.process("temporal")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(STILL)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.timeout(240)
+def test_a_frozen_temporal_repeats_no_step(bench: Bench, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    run = bench.begin("frozen", module=_SLOW.format(trace=trace, seconds=int(STILL + 4)))
+    bench.until(trace.exists, bool, 60)
+    _freeze(bench)
+    bench.until_loaded(run)
+    _freeze(bench)
+
+    ended = bench.ended(run)
+
+    assert (ended["status"], ended["verdict"]) == ("succeeded", "pass"), ended
+    assert trace.read_text().split() == ["begun", "ended"]
+    tries = Counter(a.step for a in bench.attempts(run))
+    assert set(tries.values()) == {1}, tries
+    assert {a.status for a in bench.attempts(run)} == {"done"}
+    assert bench.lost_heartbeats(run) >= 1, "Temporal gave no step up: it stood still for nothing"
+    assert SECONDS < STILL, "the load must end while Temporal stands still"
+    bench.until_empty()
