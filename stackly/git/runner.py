@@ -210,6 +210,9 @@ class Running:
         for task in (self._feeding, self._erring):
             task.cancel()
         await asyncio.gather(self._feeding, self._erring, return_exceptions=True)
+        # asyncio reports the end of a child only when its pipes are at their ends, and a full one is paused.
+        async for _ in self.chunks():
+            pass
         await self._process.wait()
 
     async def _feed(self, stdin: bytes) -> None:

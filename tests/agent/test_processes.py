@@ -99,7 +99,7 @@ async def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         "import asyncio, os, signal, sys, pathlib\n"
         f"sys.path.insert(0, {str(Path.cwd())!r})\n"
         "from agent.processes import spawn\n"
-        "async def main() -> RET_main:\n"
+        "async def main() -> None:\n"
         "    child = await spawn(['sleep', '600'], cwd=pathlib.Path('.'), die_with_parent=signal.SIGTERM)\n"
         "    await asyncio.sleep(0.5)\n"  # setpriv must have had its turn
         "    print(child.pid, flush=True)\n"
