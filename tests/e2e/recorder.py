@@ -1,6 +1,8 @@
 """A program shaped like Stroppy's Go line. It makes real commits and prints its database URL with the password, as the
 real one does; it loses clients, transactions or time when the workload's `loadWorkers` says so."""
 
+# ruff: noqa: T201 - a program prints
+
 from __future__ import annotations
 
 import asyncio

@@ -117,16 +117,23 @@ def _sent(repo: Repository, commit: str, branch: str) -> None:
 
 
 def _end_state(house: House, repo: Repository) -> dict[str, Any]:
-    """What must not depend on how deliveries arrived; asserts one registration and one open run per stack and ref."""
+    """What must not depend on how deliveries arrived; asserts one registration and one open run per stack and ref.
+
+    Code is told by its tree: a sync that saw fewer commits of a branch met an unchanged directory in a later one.
+    """
+
+    def tree(commit: str, path: str) -> str:
+        return repo.git("rev-parse", f"{commit}:{path}")
+
     stacks = house.get("stacks", repo=repo.id, limit=100)["items"]
-    registered = sorted((s["ref"], s["path"], s["status"], s["commit"]) for s in stacks)
+    registered = sorted((s["ref"], s["path"], s["status"], tree(s["commit"], s["path"])) for s in stacks)
     assert len({(ref, path) for ref, path, *_ in registered}) == len(registered)
     waiting = []
     for stack in stacks:
         runs = house.runs(stack=stack["id"])
         kept = [r for r in runs if r["status"] != "superseded"]
         assert len(kept) <= 1, [(r["status"], r["commit"]) for r in runs]
-        waiting += [(stack["ref"], stack["path"], r["commit"], r["kind"]) for r in kept]
+        waiting += [(stack["ref"], stack["path"], tree(r["commit"], stack["path"]), r["kind"]) for r in kept]
     return {"registered": registered, "runs": sorted(waiting)}
 
 
