@@ -1,0 +1,101 @@
+"""`stackly demo`: an example becomes a repository of the hub, its push a verdict; what was made is destroyed."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stackly.cli import measuring, pushing
+from stackly.cli.command import Invocation
+from stackly.cli.exits import TERMINAL, CommandFailed, Exit
+
+Json = dict[str, Any]
+_SLOWER = "slower"
+# Every row is then found by reading all of them.
+SLOW_SETTINGS = {"enable_indexscan": "off", "enable_bitmapscan": "off", "enable_indexonlyscan": "off"}
+
+
+class DemoTarget(StrEnum):
+    LOCAL = "local"
+    DOCKER = "docker"
+
+
+_REPOSITORY = {DemoTarget.LOCAL: "stackly/demo", DemoTarget.DOCKER: "stackly/demo-docker"}
+_EXAMPLE = {DemoTarget.LOCAL: "pg-standalone", DemoTarget.DOCKER: "pg-docker"}
+
+
+def example(name: str) -> Path:
+    """In a checkout beside the package, in an installed package within it. Raises: CommandFailed."""
+    package = Path(__file__).resolve().parents[1]
+    for place in (package.parent / "examples" / name, package / "shipped" / "examples" / name):
+        if place.is_dir():
+            return place
+    raise CommandFailed(Exit.INTERNAL, f"The example {name} is missing from this installation.")
+
+
+def slow_down(tree: Path) -> None:
+    """Switch index scans off in the suite of a tree."""
+    import yaml  # late: only this needs it
+
+    file = tree / "suite.yaml"
+    suite = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for test in suite["tests"]:
+        test["database"]["settings"] = {**test["database"].get("settings", {}), **SLOW_SETTINGS}
+    file.write_text(yaml.safe_dump(suite, sort_keys=False), encoding="utf-8")
+
+
+def demo(
+    call: Invocation,
+    *,
+    target: Annotated[DemoTarget, typer.Option(help="Where it is measured.")] = DemoTarget.LOCAL,
+    slower: Annotated[bool, typer.Option("--slower", help="Push a change that measures worse.")] = False,
+) -> int:
+    """Push an example, follow its run, print the verdict; exits by the outcome."""
+    repo, source = _REPOSITORY[target], example(_EXAMPLE[target])
+    clone_url = pushing.ensure_repository(call, repo)
+    run = _base(call, repo, clone_url, source)
+    if not slower:
+        return measuring.follow_and_show(call, run)
+    _finished(call, run)
+    return measuring.follow_and_show(call, _slower(call, repo, clone_url, source))
+
+
+def _base(call: Invocation, repo: str, clone_url: str, source: Path) -> Json:
+    """The run of main's head; the example is pushed first when there is no head."""
+    commit = pushing.head_of(clone_url, "main")
+    if commit is None:
+        commit = pushing.push(clone_url, source, branch="main", message=f"Add the {source.name} benchmark")
+        call.say.note(f"pushed {commit[:7]} to {clone_url} main")
+    return _run_of_head(call, repo, commit, "main")
+
+
+def _run_of_head(call: Invocation, repo: str, commit: str, branch: str) -> Json:
+    """A run that measured this head, that is about to, or a new one where the last was broken off."""
+    run = measuring.await_run(call, repo, commit, branch)
+    if measuring.measured(run):
+        call.say.note(f"{branch} @ {commit[:7]} is measured already, by run {run['id']}")
+    elif run["status"] in TERMINAL and run["verdict"] is None:
+        call.say.note(f"run {run['id']} {run['status']} before it measured; it is run again")
+        run = call.server.post(f"/runs/{run['id']}/rerun", patience_s=30)
+    return run
+
+
+def _finished(call: Invocation, run: Json) -> None:
+    """Something is only slower than something that was measured. Raises: CommandFailed."""
+    from stackly.cli import follow
+
+    if run["status"] not in TERMINAL:
+        call.say.note(f"main is measured first, by run {run['id']}")
+        run = follow.wait(call, run["id"])
+    if not measuring.measured(run):
+        said = f"Run {run['id']} of main is {run['status']}; look at: stackly run show {run['id']}"
+        raise CommandFailed(Exit.FAILED, "There is nothing to be slower than.", said, run=run["id"])
+
+
+def _slower(call: Invocation, repo: str, clone_url: str, source: Path) -> Json:
+    commit = pushing.head_of(clone_url, _SLOWER)
+    if commit is None or pushing.parent_of(clone_url, _SLOWER) != pushing.head_of(clone_url, "main"):
+        commit = pushing.push(clone_url, source, branch=_SLOWER, message="Switch index scans off", change=slow_down)
+        call.say.note(f"pushed {commit[:7]} to {clone_url} {_SLOWER}: index scans off")
+    return _run_of_head(call, repo, commit, _SLOWER)

@@ -1,0 +1,167 @@
+"""Files that are checked without a server: suites, stack files, policies, and their schemas."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stackly.cli.command import Invocation, command
+from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.speech import table
+from stackly.errors import FileInvalid
+
+if TYPE_CHECKING:
+    from stackly.suites.model import ResolvedSuite, ResolvedTest, Suite
+
+Json = dict[str, Any]
+suite_app = typer.Typer(name="suite", help="Suite files.", no_args_is_help=True)
+policy_app = typer.Typer(name="policy", help="Policy files.", no_args_is_help=True)
+
+# What a platform offers unless its settings say otherwise.
+MAJORS = ("16", "18")
+_EXAMPLE_BLOCKS = {"local": "127.64.0.0/28", "docker": "10.213.0.0/24"}
+
+File = Annotated[Path, typer.Argument(help="The file.")]
+Target = Annotated[str | None, typer.Option(help="local or docker; the one in stackly.hcl beside it unless told.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    suite: "Suite"
+    resolved: "ResolvedSuite"
+    target: str
+
+
+def read(file: Path) -> str:
+    """Raises: CommandFailed."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CommandFailed(Exit.USAGE, "There is no such file.", str(file)) from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise CommandFailed(Exit.USAGE, "The file cannot be read.", f"{file}: {e}") from e
+
+
+def checked(file: Path, *, target: str | None, commit: str | None) -> Checked:
+    """A suite as the server would take it. Raises: FileInvalid with all its problems."""
+    # Late: reading YAML and HCL costs more than many a command.
+    from stackly.suites import plan, release, schema
+
+    suite = schema.parse(read(file), str(file))
+    resolved = plan.resolve(suite, commit if commit is not None else head_of(file))
+    place = target or _target_beside(file)
+    found = release.problems(suite, resolved, release.Offer(target=place, majors=MAJORS))
+    if found:
+        raise FileInvalid(found)
+    return Checked(suite, resolved, place)
+
+
+def _target_beside(file: Path) -> str:
+    from stackly.stacks import config
+
+    beside = file.parent / "stackly.hcl"
+    return config.parse(read(beside), str(beside)).target if beside.exists() else "local"
+
+
+def head_of(file: Path) -> str:
+    """The commit checked out around a file; '' outside of git."""
+    argv = ["git", "-C", str(file.resolve().parent), "rev-parse", "--verify", "-q", "HEAD"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@command(suite_app, "validate")
+def validate(call: Invocation, file: File, *, target: Target = None) -> None:
+    """Check a suite file; every problem is listed with file:line:column."""
+    found = checked(file, target=target, commit=None)
+    said = {"valid": True, "file": str(file), "name": found.suite.name, "tests": len(found.resolved.tests)}
+    count = len(found.resolved.tests)
+    call.say.one(said, lambda _: f"{file}: valid, {count} test{'s' if count != 1 else ''} on target {found.target}")
+
+
+@command(suite_app, "plan")
+def plan_(
+    call: Invocation,
+    file: File,
+    *,
+    target: Target = None,
+    commit: Annotated[str | None, typer.Option(help="For ${commit}; what is checked out unless told.")] = None,
+) -> None:
+    """What a suite file resolves to, its digest, and the machines it would get."""
+    from stackly.suites import jsonform, placement, plan
+
+    found = checked(file, target=target, commit=commit)
+    block = _EXAMPLE_BLOCKS[found.target]
+    placed = [{"test": t.test, **placement.place(t, block, found.target).to_json()} for t in found.resolved.tests]
+    body = {
+        "digest": plan.digest(found.resolved),
+        "target": found.target,
+        "suite": jsonform.to_json(found.resolved),
+        "placements": placed,
+    }
+    call.say.one(body, lambda _: _planned(body["digest"], found.resolved, placed))
+
+
+def _planned(digest: str, resolved: "ResolvedSuite", placed: list[Json]) -> str:
+    machines = [
+        [p["test"], m["name"], ",".join(m["roles"]), m["ip"], m["cores"], m["memory_gb"], m["disk_gb"]]
+        for p in placed
+        for m in p["machines"]
+    ]
+    heads = ["TEST", "DATABASE", "WORKLOAD", "SCALE", "CLIENTS", "WARM-UP", "SAMPLE", "REPEATS", "LIMITS"]
+    return "\n\n".join(
+        [
+            f"suite   {resolved.name}\ndigest  {digest}",
+            table(heads, [_test_row(t) for t in resolved.tests]),
+            table(["TEST", "MACHINE", "ROLES", "ADDRESS (EXAMPLE)", "CORES", "GB MEMORY", "GB DISK"], machines),
+        ]
+    )
+
+
+def _test_row(test: "ResolvedTest") -> list[object]:
+    measure, load = test.measure, test.workload
+    limits = [f"{t.metric} >= {t.min:g}" for t in test.thresholds if t.min is not None]
+    limits += [f"{t.metric} <= {t.max:g}" for t in test.thresholds if t.max is not None]
+    few, many = measure.repeats_min, measure.repeats_max
+    return [
+        test.test,
+        f"{test.database.engine} {test.database.version}",
+        f"{load.driver} {load.name}",
+        load.scale_factor,
+        load.clients,
+        f"{measure.warmup_s}s",
+        f"{measure.duration_s}s",
+        str(few) if few == many else f"{few}-{many}",
+        ", ".join(limits),
+    ]
+
+
+@command(policy_app, "lint")
+def lint(call: Invocation, file: File) -> None:
+    """Check a policy file; every problem is listed with file:line:column."""
+    from stackly.policy import parse
+
+    found = parse.policies(read(file), str(file))
+    said = {"valid": True, "file": str(file), "policies": [{"name": p.name, "digest": p.digest} for p in found]}
+    call.say.one(said, lambda _: f"{file}: valid, {', '.join(p.name for p in found) or 'no policy'}")
+
+
+def schema(
+    call: Invocation, kind: Annotated[str, typer.Argument(metavar="suite|stack", help="Of which file.")]
+) -> None:
+    """The JSON Schema of a file."""
+    from stackly.cli.speech import dump
+
+    if kind == "suite":
+        from stackly.suites.schema import json_schema
+    elif kind == "stack":
+        from stackly.stacks.config_schema import json_schema
+    else:
+        raise typer.BadParameter(f"{kind!r} is none of suite, stack.")
+    found = json_schema()
+    call.say.one(found, lambda f: dump(f, pretty=True))

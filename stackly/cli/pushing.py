@@ -1,0 +1,105 @@
+"""A directory becomes a commit of a repository in the local hub, as a person's `git push` would make it."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from stackly.cli.command import Invocation
+from stackly.cli.exits import CommandFailed, Exit
+
+_WHO = "Stackly"
+_NOT_PUSHED = shutil.ignore_patterns(".git", ".terraform", "__pycache__", "*.tfstate", "*.tfstate.*")
+Change = Callable[[Path], None]
+
+
+def ensure_repository(call: Invocation, full_name: str) -> str:
+    """The repository, made in the hub and connected if it is not. Shape: its clone URL. Raises: CommandFailed."""
+    import httpx  # late: it costs more than many a command
+
+    hub = call.place.endpoint("hub_url")
+    owner, _, name = full_name.partition("/")
+    try:
+        with httpx.Client(base_url=hub, timeout=20, trust_env=False) as http:
+            found = http.get(f"/repos/{full_name}")
+            if found.status_code == httpx.codes.NOT_FOUND:
+                made = http.post(f"/orgs/{owner}/repos", json={"name": name, "default_branch": "main"})
+                # 422: somebody else made it at this moment.
+                if made.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+                    made.raise_for_status()
+                found = http.get(f"/repos/{full_name}")
+            found.raise_for_status()
+    except httpx.HTTPStatusError as e:
+        raise CommandFailed(Exit.INTERNAL, "The hub refused.", f"{e.request.url}: {e.response.text[:300]}") from e
+    except httpx.TransportError as e:
+        said = f"{hub} does not answer ({e}); run: stackly up"
+        raise CommandFailed(Exit.UNREACHABLE, "The hub is not reachable.", said) from e
+    clone_url = str(found.json()["clone_url"])
+    connected = call.server.find(f"/repos/{full_name}", patience_s=10)
+    if connected is None or not connected["hook_id"]:
+        call.server.post("/repos", {"url": clone_url}, patience_s=10)
+        call.say.note(f"repository {full_name} made and connected")
+    return clone_url
+
+
+def head_of(clone_url: str, branch: str) -> str | None:
+    """The branch's commit; None when there is no such branch."""
+    said = _git(None, "ls-remote", clone_url, f"refs/heads/{branch}")
+    return said.split()[0] if said.strip() else None
+
+
+def parent_of(clone_url: str, branch: str) -> str | None:
+    """What the branch's last commit stands on."""
+    with tempfile.TemporaryDirectory(prefix="stackly-") as place:
+        tree = Path(place)
+        _git(tree, "init", "-q", "--template=", ".")
+        _git(tree, "fetch", "-q", "--depth=2", clone_url, f"refs/heads/{branch}")
+        parents = _git(tree, "rev-list", "--parents", "-n1", "FETCH_HEAD").split()[1:]
+    return parents[0] if parents else None
+
+
+def push(clone_url: str, source: Path, *, branch: str, message: str, change: Change | None = None) -> str:
+    """Make the repository's tree equal to `source`, changed by `change`, on top of main. Shape: the commit.
+
+    Nothing is pushed when the branch stands there already. Raises: CommandFailed with git's own words.
+    """
+    with tempfile.TemporaryDirectory(prefix="stackly-") as place:
+        tree = Path(place) / "tree"
+        tree.mkdir()
+        _git(tree, "init", "-q", "--template=", "--initial-branch=work", ".")
+        if head_of(clone_url, "main"):
+            _git(tree, "fetch", "-q", clone_url, "refs/heads/main")
+            # Only the position: the files are the source's.
+            _git(tree, "reset", "-q", "--soft", "FETCH_HEAD")
+        shutil.copytree(source, tree, dirs_exist_ok=True, ignore=_NOT_PUSHED)
+        if change is not None:
+            change(tree)
+        _git(tree, "add", "-A", ".")
+        if _git(tree, "status", "--porcelain").strip() or not head_of(clone_url, "main"):
+            _git(tree, "commit", "-q", "-m", message)
+        commit = _git(tree, "rev-parse", "HEAD").strip()
+        if head_of(clone_url, branch) != commit:
+            # A side branch starts anew from main each time; main itself only grows.
+            force = [] if branch == "main" else ["--force"]
+            _git(tree, "push", "-q", *force, clone_url, f"HEAD:refs/heads/{branch}")
+        return commit
+
+
+def _git(tree: Path | None, *args: str) -> str:
+    """Git without this machine's configuration, hooks and proxies. Raises: CommandFailed."""
+    identity = {f"GIT_{who}_{what}": v for who in ("AUTHOR", "COMMITTER") for what, v in _PERSON.items()}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | identity | _ENV
+    argv = ["git", "-c", "http.proxy=", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", *args]
+    try:
+        done = subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise CommandFailed(Exit.INTERNAL, "git is missing.", "`stackly doctor` says how to install it.") from None
+    if done.returncode:
+        raise CommandFailed(Exit.INTERNAL, f"git {args[0]} failed.", done.stderr.strip()[-500:])
+    return done.stdout
+
+
+_PERSON = {"NAME": _WHO, "EMAIL": "demo@stackly.invalid"}
+_ENV = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

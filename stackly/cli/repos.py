@@ -1,0 +1,77 @@
+"""`stackly repo`: what is connected, and what GitHub sent for it."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from stackly.cli.command import Cursor, Invocation, Limit, command
+from stackly.cli.speech import facts, field, short
+
+Json = dict[str, Any]
+app = typer.Typer(name="repo", help="Repositories.", no_args_is_help=True)
+Repo = Annotated[str, typer.Argument(help="An id, or owner/name.")]
+
+
+def show(repo: Json) -> str:
+    heads = ", ".join(f"{ref.removeprefix('refs/heads/')} {short(c)}" for ref, c in repo["last_processed"].items())
+    return facts(
+        [
+            ("repository", repo["full_name"]),
+            ("id", repo["id"]),
+            ("status", repo["status"]),
+            ("reason", repo.get("reason")),
+            ("default branch", repo["default_branch"]),
+            ("clone url", repo["clone_url"]),
+            ("hook", repo["hook_id"]),
+            ("processed", heads),
+        ]
+    )
+
+
+@command(app, "add")
+def add(call: Invocation, url: Annotated[str, typer.Argument(help="The clone URL, or owner/name.")]) -> None:
+    """Connect a repository; adding it again is harmless."""
+    call.say.one(call.server.post("/repos", {"url": url}), show)
+
+
+@command(app, "list")
+def list_(call: Invocation, limit: Limit = 50, cursor: Cursor = None) -> None:
+    """The connected repositories."""
+    columns = [
+        field("id"),
+        ("REPOSITORY", lambda r: r["full_name"]),
+        field("status"),
+        ("BRANCH", lambda r: r["default_branch"]),
+        ("URL", lambda r: r["clone_url"]),
+    ]
+    call.say.page(
+        call.server.get("/repos", limit=limit, cursor=cursor), columns, empty="none; add one: stackly repo add URL"
+    )
+
+
+@command(app, "show")
+def show_(call: Invocation, repo: Repo) -> None:
+    """One repository, and how far it was processed."""
+    call.say.one(call.server.get(f"/repos/{quote(repo)}"), show)
+
+
+@command(app, "sync")
+def sync(call: Invocation, repo: Repo) -> None:
+    """Compare a repository with what was processed last, as if a webhook had come."""
+    call.say.one(call.server.post(f"/repos/{quote(repo)}/sync"), lambda _: f"{repo} is looked at")
+
+
+@command(app, "deliveries")
+def deliveries(call: Invocation, repo: Repo, limit: Limit = 50, cursor: Cursor = None) -> None:
+    """What arrived for a repository, newest first."""
+    page = call.server.get(f"/repos/{quote(repo)}/deliveries", limit=limit, cursor=cursor)
+    call.say.page(page, [field(n) for n in ("guid", "event", "status", "attempts", "received_at", "reason")])
+
+
+@command(app, "redeliver")
+def redeliver(
+    call: Invocation, repo: Repo, guid: Annotated[str, typer.Argument(help="A delivery's GUID, or GitHub's id.")]
+) -> None:
+    """Have GitHub send a delivery again; it starts nothing twice."""
+    call.say.one(call.server.post(f"/repos/{quote(repo)}/redeliver", {"guid": guid}), lambda _: f"{guid} is sent again")
