@@ -12,8 +12,9 @@ from stackly.runs.store import OPEN, as_run
 
 async def lock_account(session: Session, account: str) -> tuple[int, int]:
     """The account's row, locked: admission of one account is one at a time. Shape: (max_starting, max_concurrent)."""
+    # NO KEY: whoever inserts a row of this account shares the row's key and must not wait for a long admission.
     rows = await session.execute(
-        text("SELECT max_starting, max_concurrent FROM accounts WHERE id = :id FOR UPDATE"), {"id": account}
+        text("SELECT max_starting, max_concurrent FROM accounts WHERE id = :id FOR NO KEY UPDATE"), {"id": account}
     )
     row = rows.one_or_none()
     return (0, 0) if row is None else (row.max_starting, row.max_concurrent)

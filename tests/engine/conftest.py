@@ -9,6 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 from stackly.db import Transactions
 from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
 from stackly.secrets import Keyring
+from tests.engine.rows import Rows, build_rows
 from tests.engine.world import World, build
 
 
@@ -25,3 +26,9 @@ async def client(temporal: WorkflowEnvironment, tmp_path: Path) -> Client:
 @pytest.fixture
 async def world(transactions: Transactions, client: Client) -> World:
     return await build(transactions, client)
+
+
+@pytest.fixture
+async def rows(transactions: Transactions) -> Rows:
+    """A world of rows only; Temporal is heard, not there."""
+    return await build_rows(transactions)

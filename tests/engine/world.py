@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from stackly import db
 from stackly.accounts import service as accounts
-from stackly.db import Transactions
+from stackly.db import Session, Transactions
 from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.sync import Sync
 from stackly.engine.activities.tests import Tests
@@ -59,24 +59,36 @@ class World:
     code: StackCode
     repo_id: str
 
-    async def ask(self, generation: int, kind: RunKind = RunKind.BENCHMARK, **more: Any) -> Run | None:
-        """A push-caused run of the stack's default state."""
+    async def ask(
+        self, generation: int, kind: RunKind = RunKind.BENCHMARK, *, state: str = "default", **more: Any
+    ) -> Run | None:
+        """A push-caused run of that state of the stack."""
         async with self.transactions() as session:
-            state = await stacks.ensure_state(session, self.code)
-            new = NewRun(
-                account=self.account,
-                code=self.code.id,
-                state=state.id,
-                kind=kind,
-                cause="push:refs/heads/main",
-                generation=generation,
-                branch="main",
-                commit=f"{generation:040x}",
-                trigger={"kind": "push", "actor": "octo"},
-                spec=spec_of(self, kind),
-                slot="refs/heads/main",
-            )
-            return await service.create_run(session, replace(new, **more))
+            return await service.create_run(session, await self.new_run(session, generation, kind, state=state, **more))
+
+    async def new_run(
+        self, session: Session, generation: int, kind: RunKind, *, state: str = "default", **more: Any
+    ) -> NewRun:
+        found = await stacks.ensure_state(session, self.code, state)
+        new = NewRun(
+            account=self.account,
+            code=self.code.id,
+            state=found.id,
+            kind=kind,
+            cause="push:refs/heads/main",
+            generation=generation,
+            branch="main",
+            commit=f"{generation:040x}",
+            trigger={"kind": "push", "actor": "octo"},
+            spec=spec_of(self, kind),
+            slot="refs/heads/main",
+        )
+        return replace(new, **more)
+
+    async def asked(self, generation: int, kind: RunKind = RunKind.BENCHMARK, **more: Any) -> Run:
+        run = await self.ask(generation, kind, **more)
+        assert run is not None
+        return run
 
     async def run(self, run_id: str) -> Run:
         async with self.transactions() as session:
