@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,29 +15,34 @@ from tests.chaos.bench import Bench
 from tests.e2e.house import House
 
 
-def _started(place: Path) -> Iterator[House]:
-    for directory in (place, *place.parents[:2]):
-        directory.chmod(0o711)  # Postgres under its own uid walks through
+@contextmanager
+def _started(kind: str) -> Iterator[House]:
+    """A platform in a directory that no other session of pytest tidies away."""
+    place = Path(tempfile.mkdtemp(prefix=f"stackly-{kind}-"))
+    place.chmod(0o711)  # Postgres under its own uid walks through
     house = House(place / "home", place / "recorder")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
-        house.start()
     try:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
+            house.start()
         yield house
     finally:
         local_platform.down(house.home, wipe=True)
+        shutil.rmtree(place)
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def platform() -> Iterator[House]:
     """The whole platform on free ports; it is wiped at the end."""
-    yield from _started(tmp_path_factory.mktemp("chaos"))
+    with _started("chaos") as house:
+        yield house
 
 
-@pytest.fixture(scope="session")
-def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+@pytest.fixture(scope="module")
+def neighbour() -> Iterator[House]:
     """Another platform on the same machine."""
-    yield from _started(tmp_path_factory.mktemp("neighbour"))
+    with _started("neighbour") as house:
+        yield house
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +50,7 @@ def bench(platform: House, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(platform, platform.repository("chaos", tmp_path_factory.mktemp("clones")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def neighbours_bench(neighbour: House, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(neighbour, neighbour.repository("beside", tmp_path_factory.mktemp("clones")))
 
