@@ -6,16 +6,19 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from stackly import ids
 from stackly.local import platform
 from stackly.local.home import Home, configured
+from tests.e2e import recorder
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -165,6 +168,22 @@ class Repository:
         commit = self.commit(subject)
         self.git("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
         return commit
+
+
+@contextmanager
+def running(place: Path) -> Iterator[House]:
+    """The whole platform on free ports below `place`; it is wiped at the end."""
+    for directory in (place, *place.parents[:2]):
+        directory.chmod(0o711)  # Postgres under its own uid walks through
+    house = House(place / "home", place / "recorder")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
+        environment.setenv("STACKLY_STROPPY", str(recorder.install(house.recorder)))
+        house.start()
+    try:
+        yield house
+    finally:
+        platform.down(house.home, wipe=True)
 
 
 PLAIN_TF = """resource "terraform_data" "thing" {
