@@ -22,6 +22,7 @@ from stackly.local import processes
 from tests.e2e.house import TERMINAL, House, Json, Refused, Repository
 
 SECONDS = 12
+POINTS = 3  # seconds of load that were seen when it counts as running
 _SHORTER = {"warmup: 5s, duration: 10s": f"warmup: 1s, duration: {SECONDS}s"}
 
 
@@ -51,13 +52,16 @@ class Bench:
         rows = self.until(lambda: self.house.runs(stack=stack), bool, 30)
         return str(rows[0]["id"])
 
-    def until_phase(self, run: str, phase: str) -> None:
-        query = "SELECT status FROM phases WHERE operation = $1 AND name = $2 AND status = 'running'"
-        self.until(lambda: self.rows(query, run, phase), bool, 90)
-
     def until_loaded(self, run: str) -> None:
         """Until the load really runs: its live points come in."""
-        self.until(lambda: self.rows("SELECT 1 FROM series_points WHERE run = $1", run), lambda r: len(r) >= 3, 90)
+        points = "SELECT count(*) FROM series_points WHERE run = $1"
+
+        def look() -> tuple[int, str]:
+            status = self.house.get(f"runs/{run}")["status"]
+            return (self.rows(points, run)[0][0], status)
+
+        points_in, status = self.until(look, lambda seen: seen[0] >= POINTS or seen[1] in TERMINAL, 90)
+        assert points_in >= POINTS, f"the run ended {status} before its load: {self.house.get(f'runs/{run}')}"
 
     def ended(self, run: str, timeout_s: float = 150) -> Json:
         found: Json = self.until(lambda: self.house.get(f"runs/{run}"), lambda r: r["status"] in TERMINAL, timeout_s)
