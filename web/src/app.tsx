@@ -19,6 +19,7 @@ export function App() {
       <a className="skip" href="#content">Skip to content</a>
       <Head />
       <main id="content" tabIndex={-1}><Room /></main>
+      <footer className="foot">Times in {Intl.DateTimeFormat().resolvedOptions().timeZone}.</footer>
     </Session>
   );
 }
@@ -27,7 +28,7 @@ function Head() {
   const [room = "runs"] = usePlace().parts;
   const me = useMe();
   return (
-    <header className="head">
+    <header className="band"><div className="head">
       <Link className="name" href="/">Stackly</Link>
       <nav aria-label="Rooms">
         {ROOMS.map(([path, name]) => (
@@ -35,7 +36,7 @@ function Head() {
         ))}
       </nav>
       {me && <span className="me quiet" title={me.roles.join(", ")}>{me.login}</span>}
-    </header>
+    </div></header>
   );
 }
 

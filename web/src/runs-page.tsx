@@ -67,16 +67,16 @@ function Filters({ stack, status }: { stack: string | null; status: string | nul
   const names = [...new Set([...(data?.items ?? []).map((s) => s.name), ...(stack ? [stack] : [])])].sort();
   return (
     <form className="filters" onSubmit={(event) => { event.preventDefault(); }}>
-      <label htmlFor={`${id}-status`}>Status</label>
+      <span><label htmlFor={`${id}-status`}>Status</label>
       <select id={`${id}-status`} value={status ?? ""} onChange={(e) => { go(withQuery("/runs", { stack, status: e.target.value })); }}>
         <option value="">any</option>
         {STATUSES.map((name) => <option key={name} value={name}>{words(name)}</option>)}
-      </select>
-      <label htmlFor={`${id}-stack`}>Stack</label>
+      </select></span>
+      <span><label htmlFor={`${id}-stack`}>Stack</label>
       <select id={`${id}-stack`} value={stack ?? ""} onChange={(e) => { go(withQuery("/runs", { stack: e.target.value, status })); }}>
         <option value="">any</option>
         {names.map((name) => <option key={name} value={name}>{name}</option>)}
-      </select>
+      </select></span>
     </form>
   );
 }
@@ -115,7 +115,7 @@ function RunRow({ run, now }: { run: Run; now: number }) {
       <td role="cell" className="c-started" title={moment(run.created_at)}>
         {run.started_at ? <Ago at={run.started_at} now={now} /> : <None>not started</None>}
       </td>
-      <td role="cell" className="c-duration num">{duration(span(run.started_at, run.ended_at, now))}</td>
+      <td role="cell" className="c-duration num">{run.started_at ? duration(span(run.started_at, run.ended_at, now)) : <None />}</td>
     </tr>
   );
 }

@@ -66,6 +66,5 @@ export interface Reason {
   outcome: string;
   rule: string;
   text: string;
-  not_before?: string | null;
   needed?: number | null;
 }

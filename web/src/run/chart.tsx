@@ -106,10 +106,11 @@ function Panel({ found, x, width, top, height, unit, lines, limit }: PanelProps)
 function Samples({ found, x, height }: { found: Stretch[]; x: (at: number) => number; height: number }) {
   return (
     <g aria-hidden="true">
+      <text className="tick" x={LEFT - 6} y={height - 3} textAnchor="end">sample</text>
       {found.map((stretch, i) => (
         <g key={stretch.sample}>
           {i > 0 && <line className="between" x1={x(stretch.from - 0.5)} x2={x(stretch.from - 0.5)} y1={TOP} y2={height - 16} />}
-          <text className="tick" x={(x(stretch.from) + x(stretch.until)) / 2} y={height - 3} textAnchor="middle">{found.length > 12 && i % 5 !== 0 ? "" : i === 0 ? `sample ${stretch.sample}` : stretch.sample}</text>
+          <text className="tick" x={(x(stretch.from) + x(stretch.until)) / 2} y={height - 3} textAnchor="middle">{found.length > 12 && i % 5 !== 0 ? "" : stretch.sample}</text>
         </g>
       ))}
     </g>

@@ -54,7 +54,8 @@ export function Log({ live }: { live: Live }) {
 function Line({ line }: { line: LogLine }) {
   return (
     <div className={`line ${line.level}`}>
-      <time dateTime={line.at}>{clock(line.at)}</time> <span className="source">{line.source}</span> <span className="told">{line.text}</span>
+      <time dateTime={line.at}>{clock(line.at)}</time> <span className="source">{line.source}</span>{" "}
+      {line.level !== "info" && <span className="level">{line.level} </span>}<span className="told">{line.text}</span>
     </div>
   );
 }

@@ -45,7 +45,7 @@ function Opened({ run, live, connection }: { run: Run; live: Live; connection: C
         <Actions run={run} />
       </div>
       {connection === "away" && <p className="notice" role="status">The connection is lost; what is shown may be old. Trying again …</p>}
-      {open && <Progress live={live} />}
+      {open && run.started_at && <Progress live={live} />}
       <Summary run={run} now={now} />
       <Timeline run={run} now={now} />
       <Tests run={run} live={live} />

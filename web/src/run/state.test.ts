@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { Phase, Run } from "../api/types";
-import { barOf, destroyed, extent, isOpen, slotsOf } from "./state";
+import { barOf, bySeverity, clearance, extent, isOpen, slotsOf } from "./state";
 
 const T0 = Date.parse("2026-01-01T00:00:00.000Z");
 
@@ -10,7 +10,7 @@ function phase(name: string, from: number, until: number | null, status = "succe
 }
 
 function benchmark(...tests: Phase[][]): Run {
-  return { kind: "benchmark", phases: [], tests: tests.map((phases) => ({ phases })) } as unknown as Run;
+  return { kind: "benchmark", status: "succeeded", phases: [], tests: tests.map((phases) => ({ phases })) } as unknown as Run;
 }
 
 it("knows the five ends", () => {
@@ -42,16 +42,24 @@ describe("bars", () => {
   });
 });
 
-describe("destroyed", () => {
+describe("clearance", () => {
   const done = [phase("provision", 0, 1), phase("verify", 8, 9)];
   it("is silent while nothing was created", () => {
-    expect(destroyed(benchmark([phase("reserve", 0, 1)], []), 0)).toBeNull();
+    expect(clearance(benchmark([phase("reserve", 0, 1)], []), 0)).toBeNull();
+    expect(clearance({ ...benchmark(done), status: "running" }, 0)).toBeNull();
+  });
+  it("tells what an open run holds", () => {
+    expect(clearance({ ...benchmark(done), status: "running" }, 2)).toBe("2 things now, destroyed at its end");
   });
   it("counts verified tests and what is left", () => {
-    expect(destroyed(benchmark(done, [phase("provision", 0, 1)]), 2)).toBe("1 of 2 tests destroyed and verified; 2 of its things still exist");
-    expect(destroyed(benchmark(done), 0)).toBe("1 of 1 test destroyed and verified; nothing of this run is left");
+    expect(clearance(benchmark(done, [phase("provision", 0, 1)]), 2)).toBe("1 of 2 tests, verified; 2 of its things still exist");
+    expect(clearance(benchmark(done), 0)).toBe("1 of 1 test, verified; nothing of this run is left");
   });
   it("does not take a failed verify for a verified one", () => {
-    expect(destroyed(benchmark([phase("provision", 0, 1), phase("verify", 8, 9, "failed")]), null)).toBe("0 of 1 test destroyed and verified");
+    expect(clearance(benchmark([phase("provision", 0, 1), phase("verify", 8, 9, "failed")]), null)).toBe("0 of 1 test, verified");
   });
+});
+
+it("puts the verdicts that weigh most first", () => {
+  expect(bySeverity(["pass", "inconclusive", "worse", "invalid"])).toEqual(["invalid", "worse", "inconclusive", "pass"]);
 });

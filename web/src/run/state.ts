@@ -49,14 +49,15 @@ export function extent(phases: readonly Phase[], now: number): [number, number] 
   return phases.length === 0 ? [now, now] : [Math.min(...starts), Math.max(...ends)];
 }
 
-/** What became of what the run created, as its phases and the inventory tell. Null when it created nothing. */
-export function destroyed(run: Run, held: number | null): string | null {
+/** What the run holds now, or what became of it, as its phases and the inventory tell. Null when it created nothing. */
+export function clearance(run: Run, held: number | null): string | null {
+  if (isOpen(run.status)) return held ? `${held === 1 ? "1 thing" : `${held} things`} now, destroyed at its end` : null;
   const parts: { phases: Phase[] }[] = run.kind === "benchmark" ? run.tests : run.kind === "destroy" ? [run] : [];
-  const began = parts.filter((part) => part.phases.some((p) => p.name !== "reserve" && p.name !== "approve"));
+  const began = parts.filter((part) => part.phases.some((p) => p.name !== "reserve"));
   if (began.length === 0) return null;
   const verified = began.filter(isVerified).length;
-  const what = run.kind === "benchmark" ? `${verified} of ${began.length} ${began.length === 1 ? "test" : "tests"} destroyed and verified`
-    : verified > 0 ? "destroyed and verified" : "not destroyed yet";
+  const what = run.kind === "destroy" ? (verified > 0 ? "all, and verified" : "not verified")
+    : `${verified} of ${began.length} ${began.length === 1 ? "test" : "tests"}, verified`;
   if (held === null) return what;
   return `${what}; ${held === 0 ? "nothing of this run is left" : `${held} of its things still exist`}`;
 }
@@ -65,6 +66,14 @@ function isVerified(part: { phases: Phase[] }): boolean {
   return part.phases.some((p) => p.name === "verify" && p.status === "succeeded");
 }
 
+const VERDICTS = ["invalid", "fail", "worse", "inconclusive", "better", "same", "pass"];
+
+/** Verdicts with those that weigh most first. */
+export function bySeverity(verdicts: readonly (string | null)[]): (string | null)[] {
+  return [...verdicts].sort((a, b) => VERDICTS.indexOf(a ?? "") - VERDICTS.indexOf(b ?? ""));
+}
+
+/** How many tests have a valid result. */
 export function measured(tests: readonly RunTest[]): number {
   return tests.filter((test) => test.verdict !== null && test.verdict !== "invalid").length;
 }

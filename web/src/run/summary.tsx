@@ -6,7 +6,7 @@ import { commit, moment, plural, tally, text, words } from "../format";
 import { GateMark, Mark } from "../marks";
 import { Link } from "../router";
 import { Ago } from "../time";
-import { destroyed, isOpen, measured } from "./state";
+import { bySeverity, clearance, measured, isOpen } from "./state";
 
 const INVENTORY_EVERY_MS = 5000;
 
@@ -14,7 +14,7 @@ const INVENTORY_EVERY_MS = 5000;
 export function Summary({ run, now }: { run: Run; now: number }) {
   const inventory = usePolled<Inventory>("inventory", isOpen(run.status) ? INVENTORY_EVERY_MS : 0);
   const held = inventory.data?.items.filter((item) => item.run_id === run.id).length ?? null;
-  const gone = destroyed(run, held);
+  const gone = clearance(run, held);
   return (
     <dl className="facts">
       <Fact name="stack">
@@ -27,7 +27,7 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       {run.reason && <Fact name="reason">{run.reason}</Fact>}
       {(run.verdict !== null || run.tests.length > 0) && (
         <Fact name="verdict">
-          {run.verdict ? <Mark name={run.verdict} /> : <span className="quiet">not measured yet</span>}{" "}
+          {run.verdict && <Mark name={run.verdict} />}{" "}
           <span className="quiet">{verdicts(run)}</span>
         </Fact>
       )}
@@ -39,7 +39,7 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       )}
       {run.baseline?.commit && <Fact name="baseline"><Baseline baseline={run.baseline} /></Fact>}
       {run.changed !== null && run.kind === "deploy" && <Fact name="changed">{run.changed ? "yes" : "no, nothing differed"}</Fact>}
-      {gone && <Fact name="cleared">{gone}</Fact>}
+      {gone && <Fact name={isOpen(run.status) ? "holds" : "destroyed"}>{gone}</Fact>}
       {run.cost.settled != null && <Fact name="cost"><span className="num">{run.cost.settled}</span> of {run.cost.max_machine_hours ?? "unlimited"} machine-hours</Fact>}
       {run.parent && <Fact name="part of"><Link className="id" href={`/runs/${run.parent}`}>{run.parent}</Link></Fact>}
       <Fact name="asked"><time dateTime={run.created_at}>{moment(run.created_at)}</time>{run.ended_at && <>, ended <time dateTime={run.ended_at}>{moment(run.ended_at)}</time></>}</Fact>
@@ -59,7 +59,7 @@ function trigger(run: Run): string {
 
 function verdicts(run: Run): string {
   const { tests } = run;
-  const counted = tally(tests.map((test) => test.verdict));
+  const counted = tally(bySeverity(tests.map((test) => test.verdict)));
   return `${counted ? `${counted}; ` : ""}${measured(tests)} of ${plural(tests.length, "test")} measured`;
 }
 

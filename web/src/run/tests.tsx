@@ -25,7 +25,7 @@ function One({ run, test, points }: { run: Run; test: RunTest; points: readonly 
       {test.driver && <p className="quiet">{test.driver} {test.driver_version}</p>}
       <Reasons test={test} />
       <Series test={test} live={points} ended={!isOpen(run.status)} limit={limit} />
-      {test.result && <Figures result={test.result} />}
+      {test.result && <Figures result={test.result} of={shownSample(test.samples)} />}
       <Thresholds found={test.thresholds as ThresholdOutcome[]} />
       <Comparisons found={test.comparisons as Comparison[]} />
       <Samples samples={test.samples} />
@@ -61,7 +61,14 @@ const FIGURES: readonly [name: string, label: string][] = [
   ["failover_s", "failover, s"],
 ];
 
-function Figures({ result }: { result: NonNullable<RunTest["result"]> }) {
+/** Which of several samples the result is: the last valid one. */
+function shownSample(samples: Sample[]): string | null {
+  const own = samples.filter((sample) => sample.side === "candidate");
+  const last = own.findLast((sample) => sample.valid);
+  return last && own.length > 1 ? `Sample ${last.n}, the last valid of ${own.length}` : null;
+}
+
+function Figures({ result, of }: { result: NonNullable<RunTest["result"]>; of: string | null }) {
   const all: Record<string, unknown> = result;
   const latency = result.latency_ms ?? {};
   const bound = latency["bound"] === "upper" ? "≤ " : "";
@@ -72,6 +79,7 @@ function Figures({ result }: { result: NonNullable<RunTest["result"]> }) {
   if (result.duration_s != null) shown.push(["measured", duration(result.duration_s)]);
   return (
     <>
+      {of && <p className="quiet of">{of}</p>}
       <dl className="figures">
         {shown.map(([label, value]) => <div key={label}><dt>{label}</dt><dd>{value}</dd></div>)}
       </dl>
@@ -120,18 +128,18 @@ function Comparisons({ found }: { found: Comparison[] }) {
       <table className="list plain">
         <caption>Compared with the baseline</caption>
         <thead>
-          <tr><th scope="col">Metric</th><th scope="col" className="num">Baseline</th><th scope="col" className="num">Candidate</th><th scope="col" className="num">Change</th><th scope="col" className="num">Interval</th><th scope="col" className="num">Pairs</th><th scope="col">Verdict</th></tr>
+          <tr><th scope="col">Metric</th><th scope="col">Verdict</th><th scope="col" className="num">Change</th><th scope="col" className="num">Baseline</th><th scope="col" className="num">Candidate</th><th scope="col" className="num">Interval</th><th scope="col" className="num">Pairs</th></tr>
         </thead>
         <tbody>
           {found.map((c) => (
             <tr key={c.metric}>
               <th scope="row">{c.metric}{c.decides === false && <span className="quiet"> shown only</span>}</th>
+              <td><Mark name={c.verdict} />{c.reason && <div className="why">{c.reason}</div>}</td>
+              <td className="num">{percent(c.change_pct)}</td>
               <td className="num">{number(c.baseline)}</td>
               <td className="num">{number(c.candidate)}</td>
-              <td className="num">{percent(c.change_pct)}</td>
               <td className="num">{c.interval_pct ? `${percent(c.interval_pct[0])} .. ${percent(c.interval_pct[1])}` : <None />}</td>
               <td className="num">{c.pairs ? c.pairs : <None />}</td>
-              <td><Mark name={c.verdict} />{c.reason && <div className="why">{c.reason}</div>}</td>
             </tr>
           ))}
         </tbody>

@@ -1,5 +1,5 @@
 import type { Phase, Run } from "../api/types";
-import { duration, span, words } from "../format";
+import { cellText, duration, span, words } from "../format";
 import { Mark } from "../marks";
 import { barOf, extent, isOpen, slotsOf, type PhaseSlot } from "./state";
 
@@ -9,7 +9,7 @@ const OPEN_UP_TO = 3;
 export function Timeline({ run, now }: { run: Run; now: number }) {
   const all = run.tests.length > 0 ? run.tests.flatMap((test) => test.phases) : run.phases;
   const open = isOpen(run.status);
-  if (all.length === 0 && !open) return null;
+  if (all.length === 0) return null;
   const [from, until] = extent(all, now);
   const lane = { from, until, now };
   return (
@@ -18,7 +18,7 @@ export function Timeline({ run, now }: { run: Run; now: number }) {
       {run.tests.length === 0 && <Lane slots={slotsOf(run.kind, run.phases, open)} {...lane} label="The run" />}
       {run.tests.map((test, i) => (
         <details key={test.name} className="lane-of" open={i < OPEN_UP_TO || test.status === "failed"}>
-          <summary>{test.name} <Mark name={test.status} /> <span className="quiet num">{duration(whole(test.phases, now))}</span></summary>
+          <summary>{test.name} <span className="quiet">{cellText(test.cell)}</span> <Mark name={test.status} /> <span className="quiet num">{duration(whole(test.phases, now))}</span></summary>
           <Lane slots={slotsOf(run.kind, test.phases, isOpen(test.status))} {...lane} label={test.name} />
         </details>
       ))}

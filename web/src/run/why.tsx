@@ -8,8 +8,7 @@ export function Why({ explanation }: { explanation: Explanation }) {
   return (
     <section aria-labelledby="why">
       <h2 id="why">Decision, and why</h2>
-      <p>{summary}</p>
-      {decisions.length === 0 && <p className="quiet">No decision is recorded about it.</p>}
+      {decisions.length === 0 && <p>{summary} <span className="quiet">No decision is recorded about it.</span></p>}
       <ol className="decisions">{decisions.map((decision) => <li key={decision.id}><Judged decision={decision} /></li>)}</ol>
       {events.length > 0 && (
         <details>
@@ -55,7 +54,6 @@ function Said({ reason }: { reason: Reason }) {
   return (
     <li>
       <Mark name={reason.outcome} /> {reason.text}
-      {reason.not_before && <span className="quiet">; not before {moment(reason.not_before)}</span>}
       {reason.needed ? <span className="quiet">; {reason.needed} more needed</span> : null}
     </li>
   );
