@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from stackly import db, log
 from stackly.agents import service as agents
 from stackly.approvals import store as approvals
-from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest
+from stackly.approvals.model import ApprovalRequest
 from stackly.db import Session, Transactions
 from stackly.engine.digests import benchmark_digest
-from stackly.engine.judging import facts_for, judge
+from stackly.engine.judging import facts_for, judge, request_approval
 from stackly.engine.policies import PolicyBook
 from stackly.events import store as events
-from stackly.events.model import Bell, EventName
+from stackly.events.model import Bell
 from stackly.policy.model import Decision, Policy
 from stackly.runs import queue, store
 from stackly.runs import tests as tests_store
@@ -130,7 +130,8 @@ async def _held(
     await store.update_run(session, run.id, decision=decision_id)
     reason = "; ".join(f"{r.policy}: {r.text}" for r in decision.reasons if r.outcome == "hold")
     if decision.approvals:
-        expires = await _requested(session, run, request, decision, at=at)
+        request = request or await request_approval(session, run, decision, at)
+        expires = request.expires
         if run.status is RunStatus.QUEUED:
             run = await store.transition(session, run, RunEvent.ASK_APPROVAL, at=at, reason=None, deadline=expires - at)
         next_check = min(filter(None, [decision.next_check, expires]))
@@ -146,27 +147,6 @@ async def _held(
 
 def _offset(run: Run) -> timedelta:
     return timedelta(seconds=zlib.crc32(run.state.encode()) % (JITTER_S * 1000) / 1000)
-
-
-async def _requested(
-    session: Session, run: Run, request: ApprovalRequest | None, decision: Decision, *, at: datetime
-) -> datetime:
-    if request is not None:
-        return request.expires
-    need = decision.approvals[0]
-    made = await approvals.insert_request(
-        session,
-        account=run.account,
-        run=run.id,
-        digest=run.digest or "",
-        needed=max(n.needed for n in decision.approvals),
-        groups=need.groups,
-        policy=", ".join(n.policy for n in decision.approvals),
-        expires=need.expires_at or at + DEFAULT_EXPIRY,
-    )
-    payload = {"run": run.id, "digest": made.digest, "needed": made.needed, "groups": list(made.groups)}
-    await events.record(session, run.account, f"run/{run.id}", EventName.APPROVAL_REQUIRED, made.id, payload)
-    return made.expires
 
 
 async def _allowed(

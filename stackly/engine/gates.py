@@ -9,7 +9,7 @@ from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest
 from stackly.db import Session
 from stackly.engine.contracts.control import GateAnswer, PlanRecord
 from stackly.engine.digests import plan_digest
-from stackly.engine.judging import facts_for, judge
+from stackly.engine.judging import facts_for, judge, request_approval
 from stackly.engine.policies import PolicyBook
 from stackly.events import store as events
 from stackly.events.model import EventName
@@ -23,10 +23,17 @@ LOOK_AGAIN_S = 30.0
 
 
 async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> GateAnswer:
-    """Bind the plan to a digest; an unchanged one ends the run well, any other goes to the gate."""
+    """Bind the plan to a digest; an unchanged one ends the run well, any other goes to the gate.
+
+    A workflow that was lost behind the gate comes by again: what was decided stays decided.
+    """
     run = await _locked(session, given.run)
     if run is None:
         return GateAnswer("stop", "the run has ended")
+    if run.cancel_requested:
+        return GateAnswer("stop", "cancelled")
+    if run.status is RunStatus.APPLYING:
+        return GateAnswer("apply")
     plan = {
         "plan_sha256": given.plan.plan_sha256,
         "serial": given.plan.serial,
@@ -61,6 +68,8 @@ async def pass_gate(session: Session, run_id: str, book: PolicyBook) -> GateAnsw
     state = await stacks.get_state(session, run.state)
     if digest != run.digest or (state.serial or 0) != (plan.get("serial") or 0):
         await _void_older(session, run, digest)
+        # The next plan is another step: asked for by its old name, it would answer with what it planned then.
+        run = await store.update_run(session, run.id, spec={**run.spec, "plans": int(run.spec.get("plans", 1)) + 1})
         await _move(session, run, RunEvent.PLAN, "what was planned has moved; planning anew")
         return GateAnswer("plan", "the digest moved")
     return await _decide(session, run, book)
@@ -112,7 +121,7 @@ async def _waits(
 ) -> GateAnswer:
     reason = "; ".join(f"{r.policy}: {r.text}" for r in decision.reasons if r.outcome == "hold")
     if request is None and decision.approvals:
-        request = await _requested(session, run, decision, at)
+        request = await request_approval(session, run, decision, at)
     if run.status is RunStatus.PLANNING:
         expires = request.expires if request else at + DEFAULT_EXPIRY
         run = await store.transition(session, run, RunEvent.ASK_APPROVAL, at=at, deadline=expires - at)
@@ -122,23 +131,6 @@ async def _waits(
     await store.set_waiting(session, run, waiting, at=at)
     wait = LOOK_AGAIN_S if decision.next_check is None else (decision.next_check - at).total_seconds()
     return GateAnswer("wait", reason, wait_s=max(1.0, min(wait, 3600.0)))
-
-
-async def _requested(session: Session, run: Run, decision: Decision, at: datetime) -> ApprovalRequest:
-    need = decision.approvals[0]
-    made = await approvals.insert_request(
-        session,
-        account=run.account,
-        run=run.id,
-        digest=run.digest or "",
-        needed=max(n.needed for n in decision.approvals),
-        groups=need.groups,
-        policy=", ".join(n.policy for n in decision.approvals),
-        expires=need.expires_at or at + DEFAULT_EXPIRY,
-    )
-    payload = {"run": run.id, "digest": made.digest, "needed": made.needed, "groups": list(made.groups)}
-    await events.record(session, run.account, f"run/{run.id}", EventName.APPROVAL_REQUIRED, made.id, payload)
-    return made
 
 
 async def _void_older(session: Session, run: Run, digest: str) -> None:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from stackly.approvals.model import Vote
+from stackly.approvals import store as approvals
+from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest, Vote
 from stackly.db import Session
 from stackly.events import store as events
-from stackly.events.model import DecisionRecord
+from stackly.events.model import DecisionRecord, EventName
 from stackly.ids import DecisionId
 from stackly.policy import evaluate
 from stackly.policy.model import Decision, Facts, Policy, VoteFact
@@ -59,3 +60,21 @@ async def judge(
         next_check=decision.next_check,
     )
     return decision, await events.record_decision(session, record)
+
+
+async def request_approval(session: Session, run: Run, decision: Decision, at: datetime) -> ApprovalRequest:
+    """Open the run's request for what the decision still needs, bound to its digest."""
+    need = decision.approvals[0]
+    made = await approvals.insert_request(
+        session,
+        account=run.account,
+        run=run.id,
+        digest=run.digest or "",
+        needed=max(n.needed for n in decision.approvals),
+        groups=need.groups,
+        policy=", ".join(n.policy for n in decision.approvals),
+        expires=need.expires_at or at + DEFAULT_EXPIRY,
+    )
+    payload = {"run": run.id, "digest": made.digest, "needed": made.needed, "groups": list(made.groups)}
+    await events.record(session, run.account, f"run/{run.id}", EventName.APPROVAL_REQUIRED, made.id, payload)
+    return made

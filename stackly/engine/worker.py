@@ -1,11 +1,7 @@
 """`python -m stackly.engine.worker`: the control worker: workflows, and the control plane's own activities."""
 
 import asyncio
-import os
-import signal
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -18,6 +14,7 @@ from stackly.engine.activities.sync import Source, Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.steps import CONTROL_QUEUE
 from stackly.engine.policies import PolicyBook
+from stackly.engine.process import settings_of, until_signal
 from stackly.engine.temporal import account_id, client
 from stackly.engine.workflows.run import RunWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
@@ -77,24 +74,12 @@ async def run(settings: Settings) -> None:
         carrying = worker(temporal, Sync(transactions, storage, source), Runs(transactions, book), Tests(transactions))
         async with carrying:
             _log.info("control.started", queue=CONTROL_QUEUE)
-            await _until_signal()
+            await until_signal()
     await engine.dispose()
 
 
-async def _until_signal() -> None:
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    await stop.wait()
-
-
 def main() -> None:
-    home = os.environ.get("STACKLY_HOME")
-    if not home:
-        sys.exit("STACKLY_HOME is not set; run: stackly up")
-    settings = Settings.load(Path(home))
-    log.configure("control", level=settings.log_level)
-    asyncio.run(run(settings))
+    asyncio.run(run(settings_of("control")))
 
 
 if __name__ == "__main__":

@@ -202,6 +202,7 @@ async def _plan_of(session: Session, run: Run) -> RunPlan:
         module={k: module[k] for k in _MODULE if module.get(k) is not None},
         parallel=int((run.spec.get("suite") or {}).get("parallel", 1)),
         timeout_s=_timeout_s(run),
+        plans=int(run.spec.get("plans", 1)),
     )
 
 

@@ -73,6 +73,7 @@ class RunPlan:
     module: dict[str, Any] = field(default_factory=dict)
     parallel: int = 1
     timeout_s: float = 14400.0
+    plans: int = 1  # a deploy's plan that counts; those before it have moved
 
 
 @dataclass(frozen=True)

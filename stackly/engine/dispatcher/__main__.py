@@ -2,12 +2,8 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from temporalio.service import RPCError
 
@@ -19,6 +15,7 @@ from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
 from stackly.engine.dispatcher.reaper import Reaper
 from stackly.engine.dispatcher.reconciler import expire, reconcile, sweep_obligations
 from stackly.engine.policies import PolicyBook
+from stackly.engine.process import settings_of, until_signal
 from stackly.engine.temporal import account_id, client
 from stackly.errors import StacklyError
 from stackly.runs import queue
@@ -122,26 +119,14 @@ async def run(settings: Settings) -> None:
                 group.create_task(_forever("prune", PRUNE_S, lambda: _prune(transactions))),
             ]
             _log.info("dispatcher.started", name=name)
-            await _until_signal()
+            await until_signal()
             for loop in loops:
                 loop.cancel()
     await engine.dispose()
 
 
-async def _until_signal() -> None:
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    await stop.wait()
-
-
 def main() -> None:
-    home = os.environ.get("STACKLY_HOME")
-    if not home:
-        sys.exit("STACKLY_HOME is not set; run: stackly up")
-    settings = Settings.load(Path(home))
-    log.configure("dispatcher", level=settings.log_level)
-    asyncio.run(run(settings))
+    asyncio.run(run(settings_of("dispatcher")))
 
 
 if __name__ == "__main__":

@@ -130,6 +130,7 @@ class RunWorkflow:
                 raise StepCancelled(answer.reason)
             if answer.answer == "apply":
                 return await self._applied(made)
+            self.plans += 1
 
     def _planned(self, attempt: int) -> ModuleInput:
         return self._module(f"plan {self.plans}", attempt)
