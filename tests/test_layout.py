@@ -56,7 +56,7 @@ def _entry_point(file: Path) -> bool:
         "__main__.py",
         "app.py",
         "worker.py",
-        "dispatcher.py",
+        "process.py",
     }
 
 
