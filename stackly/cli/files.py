@@ -141,6 +141,14 @@ def _test_row(test: "ResolvedTest") -> list[object]:
     ]
 
 
+@command(suite_app, "run", reports=True)
+def run(call: Invocation, file: Annotated[Path, typer.Argument(help="A suite, in its stack's directory.")]) -> int:
+    """Push a suite's directory to a local hub repository, and follow its run."""
+    from stackly.cli.suite_run import suite_run  # late: the other commands here need no server
+
+    return suite_run(call, file)
+
+
 @command(policy_app, "lint")
 def lint(call: Invocation, file: File) -> None:
     """Check a policy file; every problem is listed with file:line:column."""

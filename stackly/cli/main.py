@@ -1,21 +1,47 @@
 """The console entry: `stackly`."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from stackly.cli import about, agents, approvals, demo, events, files, local, repos, runs, stacks, suite_run
 from stackly.cli.command import command
 from stackly.cli.exits import Exit
 from stackly.cli.place import Place, default_home
 from stackly.cli.speech import Format, Speech
 
-app = typer.Typer(name="stackly", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+# Where each verb's work is. Shape: module and function of this room, and whether it reports in Markdown and JUnit.
+_VERBS: Mapping[str, tuple[str, str, bool]] = {
+    "up": ("local", "up", False),
+    "down": ("local", "down", False),
+    "status": ("local", "status", False),
+    "logs": ("local", "logs", False),
+    "doctor": ("local", "doctor", False),
+    "demo": ("demo", "demo", True),
+    "inventory": ("events", "inventory", False),
+    "explain": ("events", "explain", False),
+    "approve": ("approvals", "approve", False),
+    "deny": ("approvals", "deny", False),
+    "schema": ("files", "schema", False),
+    "login": ("about", "login", False),
+    "version": ("about", "version", False),
+    "completion": ("about", "completion", False),
+}
+_NOUNS: Mapping[str, tuple[str, str]] = {
+    "repo": ("repos", "app"),
+    "stack": ("stacks", "app"),
+    "run": ("runs", "app"),
+    "suite": ("files", "suite_app"),
+    "approval": ("approvals", "app"),
+    "agent": ("agents", "app"),
+    "event": ("events", "app"),
+    "policy": ("files", "policy_app"),
+}
 
 
-@app.callback()
 def root(
     ctx: typer.Context,
     server: Annotated[
@@ -26,45 +52,37 @@ def root(
     ctx.obj = Place(default_home(), server)
 
 
-for _verb, _work in (
-    ("up", local.up),
-    ("down", local.down),
-    ("status", local.status),
-    ("logs", local.logs),
-    ("doctor", local.doctor),
-    ("version", about.version),
-    ("completion", about.completion),
-    ("login", about.login),
-    ("inventory", events.inventory),
-    ("explain", events.explain),
-    ("approve", approvals.approve),
-    ("deny", approvals.deny),
-    ("schema", files.schema),
-):
-    command(app, _verb)(_work)
-command(app, "demo", reports=True)(demo.demo)
-command(files.suite_app, "run", reports=True)(suite_run.suite_run)
+def build(word: str | None = None) -> typer.Typer:
+    """The whole command; for a known first word only that part of it, since building all costs half a second."""
+    app = typer.Typer(name="stackly", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(root)
+    known = word in _VERBS or word in _NOUNS
+    for verb, (module, work, reports) in _VERBS.items():
+        if verb == word or not known:
+            command(app, verb, reports=reports)(getattr(import_module(f"stackly.cli.{module}"), work))
+    for noun, (module, attribute) in _NOUNS.items():
+        if noun == word or not known:
+            app.add_typer(getattr(import_module(f"stackly.cli.{module}"), attribute))
+    return app
 
-for _noun in (
-    repos.app,
-    stacks.app,
-    runs.app,
-    files.suite_app,
-    approvals.app,
-    agents.app,
-    events.app,
-    files.policy_app,
-):
-    app.add_typer(_noun)
+
+def first_word(argv: Sequence[str]) -> str | None:
+    """The first argument that is no option, nor an option's value."""
+    words = iter(argv)
+    for word in words:
+        if word == "--server":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def run(argv: Sequence[str]) -> int:
     """One call. Shape: its exit."""
+    completes = "_STACKLY_COMPLETE" in os.environ
     try:
-        ended = app(list(argv), prog_name="stackly", standalone_mode=False)
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except typer.Abort:
+        ended = build(None if completes else first_word(argv))(list(argv), prog_name="stackly", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         return Exit.INTERRUPTED
     except Exception as e:
         if not hasattr(e, "format_message"):  # what the parser raises, whichever click is in use
@@ -75,18 +93,20 @@ def run(argv: Sequence[str]) -> int:
 
 def _misused(error: Any, argv: Sequence[str]) -> Exit:
     """A usage error in the form that was asked for."""
-    Speech(_form(argv)).problem(
-        {"type": "/problems/invalid", "title": "This is not how it is called.", "detail": error.format_message()}
-    )
-    if getattr(error, "ctx", None) is not None and _form(argv) == Format.TEXT:
+    form = _form(argv)
+    said = error.format_message()
+    if not said:  # a group without a command: its help is already on the screen
+        return Exit.USAGE
+    Speech(form).problem({"type": "/problems/invalid", "title": "Not so.", "detail": said, "kind": "invalid"})
+    if form == Format.TEXT and getattr(error, "ctx", None) is not None:
         print(f"Try: {error.ctx.command_path} --help", file=sys.stderr)
     return Exit.USAGE
 
 
 def _form(argv: Sequence[str]) -> Format:
-    told = " ".join(argv)
-    wants_json = "--json" in argv or "--output json" in told or "--output=json" in told or "-o json" in told
-    return Format.JSON if wants_json else Format.TEXT
+    told = f"{' '.join(argv)} "
+    asked = ("--json ", "--output json", "--output=json", "-o json", "-ojson")
+    return Format.JSON if any(a in told for a in asked) else Format.TEXT
 
 
 def main() -> None:

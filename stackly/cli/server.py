@@ -81,7 +81,7 @@ class Server:
     def _stream(self, path: str, last: str, deadline: float | None) -> Iterator[tuple[Event, str]]:
         left = _SILENCE_S if deadline is None else max(0.05, min(_SILENCE_S, deadline - clock.monotonic()))
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
-        timeout = httpx.Timeout(_TIMEOUT, read=left)
+        timeout = httpx.Timeout(30.0, connect=5.0, read=left)
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
             if response.status_code != httpx.codes.OK:
                 response.read()

@@ -2,19 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from stackly.cli import files, measuring, pushing
 from stackly.cli.command import Invocation
 from stackly.cli.exits import CommandFailed, Exit
 
 
-def suite_run(
-    call: Invocation, file: Annotated[Path, typer.Argument(help="A suite, in its stack's directory.")]
-) -> int:
-    """Push a suite's directory to a local hub repository, and follow its run."""
+def suite_run(call: Invocation, file: Path) -> int:
+    """Raises: FileInvalid, CommandFailed; the exit is the outcome's."""
     files.checked(file, target=None, commit="0" * 40)
     source = file.resolve().parent
     if not (source / "stackly.hcl").exists():
