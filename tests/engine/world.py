@@ -24,6 +24,7 @@ from stackly.engine.contracts.steps import (
     site_queue,
     teardown_queue,
 )
+from stackly.engine.dispatcher.__main__ import _forever
 from stackly.engine.dispatcher.outbox import Dispatch, drain
 from stackly.engine.dispatcher.reconciler import reconcile, sweep_obligations
 from stackly.engine.policies import PolicyBook
@@ -194,23 +195,19 @@ async def agents(world: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def dispatching(world: World, *, reconcile_every: float = 1.0) -> AsyncIterator[None]:
+async def dispatching(world: World, *, reconcile_every: float = 1.0, reconciles: bool = True) -> AsyncIterator[None]:
     """The dispatcher's loops, faster than in earnest."""
-
-    async def forever(step: Callable[[], Awaitable[object]], every: float) -> None:
-        while True:
-            await step()
-            await asyncio.sleep(every)
-
+    loops: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
+        ("outbox", 0.02, lambda: drain(world.dispatch)),
+        ("sweep", 0.5, lambda: sweep_obligations(world.dispatch)),
+    ]
+    if reconciles:
+        loops.append(("reconciler", reconcile_every, lambda: reconcile(world.dispatch)))
     async with asyncio.TaskGroup() as group:
-        loops = [
-            group.create_task(forever(lambda: drain(world.dispatch), 0.02)),
-            group.create_task(forever(lambda: reconcile(world.dispatch), reconcile_every)),
-            group.create_task(forever(lambda: sweep_obligations(world.dispatch), 0.5)),
-        ]
+        tasks = [group.create_task(_forever(name, every, step)) for name, every, step in loops]
         yield
-        for loop in loops:
-            loop.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def clock(world: World) -> Any:

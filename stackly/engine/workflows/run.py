@@ -116,6 +116,7 @@ class RunWorkflow:
     # -- deploy ---------------------------------------------------------------------------------------------------
 
     async def _deploy(self) -> RunEnd:
+        self.plans = self.plan.plans - 1
         while True:
             await self.phases.go("plan")
             # A plan that is made anew is another step: asking for the same one would return the old outcome.
@@ -130,7 +131,6 @@ class RunWorkflow:
                 raise StepCancelled(answer.reason)
             if answer.answer == "apply":
                 return await self._applied(made)
-            self.plans += 1
 
     def _planned(self, attempt: int) -> ModuleInput:
         return self._module(f"plan {self.plans}", attempt)

@@ -1,0 +1,159 @@
+"""R8 and R9: Temporal loses its last two seconds, or stands still; the rows in Postgres say what was done."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from stackly.db import Transactions
+from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT, StepKey, run_workflow_id
+from stackly.engine.dispatcher import reconciler
+from stackly.engine.temporal import is_open
+from stackly.engine.workflows import stepping
+from stackly.ids import RunId
+from stackly.runs import steps
+from stackly.runs.model import Run, RunKind, RunStatus
+from tests.engine.devserver import DevServer
+from tests.engine.pretending import Pretend
+from tests.engine.rows import NIGHTLY
+from tests.engine.world import World, agents, build, control, dispatching
+
+pytestmark = pytest.mark.chaos
+
+RUNS = 40 if NIGHTLY else 10
+LOST_S = 2.0
+SOON = 90
+
+
+class Heedless(Pretend):
+    """Mutation: an agent that asks no row whether it may execute."""
+
+    async def begin(self, key: StepKey) -> steps.Verdict:
+        await super().begin(key)
+        return steps.Verdict.GRANTED
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[DevServer]:
+    made = DevServer(tmp_path).start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+async def own(server: DevServer, transactions: Transactions, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world on a Temporal of its own, whose reconciler looks at rows that are a second old."""
+    monkeypatch.setattr(reconciler, "YOUNG_S", 1.0)
+    return await build(transactions, await server.client())
+
+
+async def _load(world: World) -> list[Run]:
+    """Deploys on states of their own, one every 0.3 s, and a benchmark in the middle."""
+    world.agent.faults.takes["apply"] = 0.3
+    made = []
+    for n in range(RUNS):
+        made.append(await world.asked(1, RunKind.DEPLOY, state=f"s{n}"))
+        if n == RUNS // 2:
+            made.append(await world.asked(1, RunKind.BENCHMARK))
+        await asyncio.sleep(0.3)
+    return made
+
+
+async def _roll_back(server: DevServer) -> None:
+    """What Temporal learns in the next two seconds is gone."""
+    earlier = await asyncio.to_thread(server.copy)
+    await asyncio.sleep(LOST_S)
+    server.kill()
+    server.put_back(earlier)
+    server.start()
+    await server.client()
+
+
+async def _loaded_and_rolled_back(world: World, server: DevServer) -> list[Run]:
+    loading = asyncio.create_task(_load(world))
+    await asyncio.sleep(RUNS * 0.3 - LOST_S)
+    await _roll_back(server)
+    return await loading
+
+
+def _twice(world: World) -> dict[StepKey, int]:
+    return {key: count for key, count in world.agent.executed.items() if count > 1}
+
+
+async def _lost(world: World, runs: list[Run]) -> list[RunId]:
+    """Runs that are open in Postgres while Temporal has nothing that carries them out."""
+    lost = []
+    for run in runs:
+        is_carried = await is_open(world.client, run_workflow_id(run.id), timeout=HEARTBEAT_TIMEOUT)
+        if not is_carried and not (await world.run(run.id)).is_terminal:
+            lost.append(run.id)
+    return lost
+
+
+async def test_a_rolled_back_temporal_loses_no_run_and_applies_none_twice(own: World, server: DevServer) -> None:
+    async with control(own), agents(own), dispatching(own):
+        runs = await _loaded_and_rolled_back(own, server)
+        ended = [await own.ended(run.id, seconds=SOON) for run in runs]
+    assert Counter(run.status for run in ended) == {RunStatus.SUCCEEDED: RUNS + 1}
+    assert _twice(own) == {}
+    applied = Counter((key.run, key.test) for key in own.agent.executed if key.step == "apply")
+    assert set(applied.values()) == {1}
+    assert await own.scalar("SELECT count(*) FROM obligations WHERE status = 'open'") == 0
+
+
+async def test_without_the_reconciler_runs_are_lost(own: World, server: DevServer) -> None:
+    """Negative control."""
+    async with control(own), agents(own), dispatching(own, reconciles=False):
+        runs = await _loaded_and_rolled_back(own, server)
+
+        async def nothing_rings() -> bool:
+            return not await own.scalar("SELECT count(*) FROM outbox")
+
+        await own.until(nothing_rings)
+        assert await _lost(own, runs)
+
+
+async def test_without_step_rows_steps_are_done_twice(own: World, server: DevServer) -> None:
+    """Negative control."""
+    own.agent = Heedless(own.transactions)
+    async with control(own), agents(own), dispatching(own):
+        await _loaded_and_rolled_back(own, server)
+
+        async def done_twice() -> bool:
+            return bool(_twice(own))
+
+        await own.until(done_twice, seconds=SOON)
+
+
+async def _timed_out(world: World, run: Run) -> bool:
+    history: Any = await world.client.get_workflow_handle(run_workflow_id(run.id)).fetch_history()
+    return any(event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT for event in history.events)
+
+
+async def test_a_temporal_that_stood_still_has_nothing_applied_twice(
+    own: World, server: DevServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heartbeat is lost while the apply goes on; the outcome comes from the step's row."""
+    patience = HEARTBEAT_TIMEOUT if NIGHTLY else HEARTBEAT_TIMEOUT / 6
+    monkeypatch.setattr(stepping, "HEARTBEAT_TIMEOUT", patience)
+    frozen = patience.total_seconds() * 2
+    own.agent.faults.takes["apply"] = frozen * 1.5
+    async with control(own), agents(own), dispatching(own):
+        run = await own.asked(1, RunKind.DEPLOY)
+
+        async def applying() -> bool:
+            return bool(await own.scalar("SELECT count(*) FROM steps WHERE step = 'apply'"))
+
+        await own.until(applying)
+        server.freeze()
+        await asyncio.sleep(frozen)
+        server.thaw()
+        ended = await own.ended(run.id, seconds=SOON)
+        timed_out = await _timed_out(own, run)
+    assert ended.status is RunStatus.SUCCEEDED
+    assert own.agent.done == ["plan 1#1", "apply#1"]
+    assert timed_out, "Temporal never noticed; freeze it for longer"
