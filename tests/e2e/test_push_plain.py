@@ -149,3 +149,29 @@ def test_a_newer_push_takes_the_place_of_the_one_that_waits(platform: House, clo
     assert [a["run_id"] for a in open_ones if a["run_id"] in {old["id"], new["id"]}] == [new["id"]]
     platform.post(f"approvals/{new['id']}/approve", {"digest": new["digest"]})
     assert platform.ended(new["id"])["status"] == "succeeded"
+
+
+def test_a_policy_that_changes_voids_what_was_approved(platform: House, clones: Path) -> None:
+    """The vote was for another judge: planned anew, asked anew, and only the new digest is applied."""
+    rule = platform.home / "policies" / "house_rule.hcl"
+    rule.parent.mkdir(exist_ok=True)
+    rule.write_text(_POLICY.replace("one_look", "house_rule"))
+    repo = platform.repository("plain-moved", clones)
+    more = plain("plain-moved", '  policies = ["house_rule"]\n')
+    commit = repo.push({"a/stackly.hcl": more, "a/main.tf": PLAIN_TF}, "asks")
+    old = _waiting(platform, _newest(platform, "plain-moved", commit)["id"])
+
+    rule.write_text(rule.read_text().replace('["platform-admins"]', '["platform-admins", "owners"]'))
+    platform.post(f"approvals/{old['id']}/approve", {"digest": old["digest"]})
+    new = platform.until(
+        lambda: platform.get(f"runs/{old['id']}"),
+        lambda r: r["status"] == "awaiting_approval" and r["digest"] != old["digest"],
+    )
+    assert _state(platform, "plain-moved") == "empty"
+    with pytest.raises(Refused) as moved:
+        platform.post(f"approvals/{old['id']}/approve", {"digest": old["digest"]})
+    assert moved.value.status == 409
+    platform.post(f"approvals/{old['id']}/approve", {"digest": new["digest"]})
+    ended = platform.ended(old["id"])
+    assert (ended["status"], ended["changed"]) == ("succeeded", True)
+    assert {p["name"]: p["iterations"] for p in ended["phases"]}["plan"] == 2

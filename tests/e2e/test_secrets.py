@@ -1,7 +1,8 @@
 """No secret of a test, of the account or of the platform is anywhere but where it must be.
 
 What may hold what, and is left out below for that secret alone: `keyring.json` and `config.json` (0600) hold the
-account key and the platform's own passwords; `token` (0600) the admin token; the hub, which plays GitHub, keeps its
+account key and the platform's own passwords; the site agent's `identity.json` (0600) its own private key and the
+account key, with which it reads its steps; `token` (0600) the admin token; the hub, which plays GitHub, keeps its
 hooks' secrets and its API token; Postgres keeps hook secrets sealed and tokens as SHA-256; a machine's enrolment file
 and a running load's password file (0600) live in the machine's directory until it is removed.
 """
@@ -113,7 +114,9 @@ def test_no_secret_is_left_anywhere_after_a_run(platform: House, measured: tuple
     assert {"terraform", "pgbench", "postgres", "stroppy"} <= watch.processes, "the samples saw the work"
 
     everything = {**passwords, **own, **hub, **tokens}
-    assert sinks.found(everything, _everywhere(platform)) == []
+    identity = platform.home / "agent" / "identity.json"
+    assert identity.stat().st_mode & 0o777 == 0o600
+    assert sinks.found(everything, _everywhere(platform)) == [("account key", f"agent:{identity}")]
     assert sinks.found({**passwords, **own, **tokens}, _hub(platform)) == []
     assert sinks.found(everything, watch.pieces()) == [], "argv and environment of every process"
 
