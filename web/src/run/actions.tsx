@@ -7,7 +7,7 @@ import { moment, plural } from "../format";
 import { Mark } from "../marks";
 import { Refusal } from "../parts";
 import { go } from "../router";
-import { useMay } from "../session";
+import { useMay, useMe } from "../session";
 import { isOpen } from "./state";
 
 const APPROVAL_EVERY_MS = 5000;
@@ -69,8 +69,8 @@ function Cancel({ run }: { run: Run }) {
     <>
       {asking ? (
         <span className="confirm" role="group" aria-label="Cancel this run?">
-          <button type="button" className="danger" disabled={doing.busy} onClick={() => void cancel()} autoFocus>Cancel it, tear down</button>
-          <button type="button" onClick={() => { setAsking(false); }}>Keep it running</button>
+          <button type="button" className="danger" disabled={doing.busy} onClick={() => void cancel()}>Cancel it, tear down</button>
+          <button type="button" autoFocus onClick={() => { setAsking(false); }}>Keep it running</button>
         </span>
       ) : <button type="button" onClick={() => { setAsking(true); }}>Cancel run</button>}
       <Refusal error={doing.error} />
@@ -96,10 +96,12 @@ function Rerun({ run }: { run: Run }) {
 function Vote({ run }: { run: Run }) {
   const id = useId();
   const mayApprove = useMay("approve");
+  const me = useMe();
   const { data: approval, error, refresh } = usePolled<Approval>(`approvals/${run.id}`, APPROVAL_EVERY_MS);
   const [reason, setReason] = useState("");
   const doing = useDoing();
   if (approval === null) return <Refusal error={error} />;
+  const hasVoted = approval.votes.some((v) => v.login === me?.login);
   async function vote(verb: "approve" | "deny", digest: string) {
     const body = reason.trim() ? { digest, reason: reason.trim() } : { digest };
     if (await doing.run(`approvals/${run.id}/${verb}`, body)) setReason("");
@@ -116,7 +118,7 @@ function Vote({ run }: { run: Run }) {
       {approval.votes.length > 0 && (
         <ul className="votes">{approval.votes.map((v) => <li key={v.login + v.at}><Mark name={v.value} /> {v.login} {v.reason && <q>{v.reason}</q>}</li>)}</ul>
       )}
-      {mayApprove ? (
+      {hasVoted ? <p className="quiet">Your vote is counted.</p> : mayApprove ? (
         <form onSubmit={(event) => { event.preventDefault(); }}>
           <label htmlFor={`${id}-r`}>Reason <span className="quiet">(a denial needs one)</span></label>
           <input id={`${id}-r`} value={reason} maxLength={2000} onChange={(event) => { setReason(event.target.value); }} />
