@@ -13,7 +13,7 @@ import pytest
 from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT
 from tests.chaos.bench import SECONDS, Bench
 
-pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real]
+pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
 STILL = HEARTBEAT_TIMEOUT.total_seconds() + 2
 
@@ -36,7 +36,6 @@ def _freeze(bench: Bench) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.timeout(240)
 def test_a_frozen_temporal_repeats_no_step(bench: Bench, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     run = bench.begin("frozen", module=_SLOW.format(trace=trace, seconds=int(STILL + 4)))

@@ -14,7 +14,7 @@ from stackly.local.home import Home, configured
 from stackly.local.supervisor import read_state
 from tests.chaos.bench import Bench
 
-pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real]
+pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
 
 def _end_everything(bench: Bench) -> int:
@@ -35,7 +35,6 @@ def _end_everything(bench: Bench) -> int:
     return len(ended)
 
 
-@pytest.mark.timeout(300)
 def test_a_platform_that_is_ended_whole_destroys_what_it_had_made(bench: Bench, neighbours_bench: Bench) -> None:
     ours, theirs = configured(Home(bench.house.home)).ports, configured(Home(neighbours_bench.house.home)).ports
     assert not set(ours.values()) & set(theirs.values())

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.bench import Bench
 
-pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real]
+pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("victim", ["agent", "control", "api", "dispatcher", "temporal", "postgres"])
