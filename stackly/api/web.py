@@ -13,7 +13,7 @@ _RESERVED = ("api/", "webhooks/", "codec/", "problems/", "healthz", "readyz", "m
 _UNBUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Stackly</title></head>
 <body><h1>Stackly is running</h1>
-<p>The web UI is not built here. Build it with <code>make web</code> and reload this page.</p>
+<p>The web UI is not built here. Build it with <code>make setup</code> and reload this page.</p>
 <p>The API is at <a href="/api/v1/openapi.json">/api/v1</a>.</p></body></html>
 """
 

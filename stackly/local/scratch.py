@@ -4,6 +4,7 @@
 any more, then deletes the directory.
 """
 
+import asyncio
 import fcntl
 import json
 import os
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import asyncpg
 
 from stackly import ids
 from stackly.errors import Unavailable
@@ -58,11 +61,15 @@ def free_port() -> int:
         return port
 
 
-def answers(port: int) -> bool:
-    """Whether something accepts TCP there."""
+def answers(cluster: postgres.Cluster) -> bool:
+    """Whether it takes a session: a server that is starting up accepts TCP, and then refuses."""
+
+    async def connect() -> None:
+        await (await asyncpg.connect(cluster.url("postgres"), timeout=2)).close()
+
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
+        asyncio.run(connect())
+    except (OSError, TimeoutError, asyncpg.PostgresError):
         return False
     return True
 
@@ -96,7 +103,7 @@ def _keep(directory: Path) -> None:
     postgres.prepare(cluster)
     server = subprocess.Popen(postgres.command(cluster), cwd=cluster.directory, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while not answers(cluster.port):
+    while not answers(cluster):
         if server.poll() is not None:
             sys.exit("postgres ended before it answered")
         time.sleep(0.02)
