@@ -26,8 +26,8 @@ WORK = ("apply", "destroy", "boot", "remove", "database", "prepare", "warmup", "
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with running(tmp_path_factory.mktemp("bench")) as started:
+def house() -> Iterator[House]:
+    with running("bench") as started:
         yield started
 
 
@@ -47,25 +47,30 @@ async def _started(client: Client, repo: str, after: float) -> float:
         await asyncio.sleep(0.05)
 
 
-async def _latency(client: Client, repo: str, delivery: Captured) -> float:
+async def _told(client: Client, repo: str, delivery: Captured) -> tuple[str, float]:
+    """Send it under a new GUID. Shape: the GUID, and when its workflow started."""
     sent = datetime.now(UTC).timestamp()  # noqa: TID251 - compared with Temporal's wall clock
-    assert await asyncio.to_thread(delivery.another().send) == 202
-    acked = datetime.now(UTC).timestamp()  # noqa: TID251 - the same
-    return max(0.0, await _started(client, repo, sent) - acked)
+    again = delivery.another()
+    assert await asyncio.to_thread(again.send) == 202
+    return again.headers["X-GitHub-Delivery"], await _started(client, repo, sent)
 
 
-async def _latencies(address: str, told: list[tuple[str, Captured]]) -> list[float]:
-    client = await Client.connect(address)
-    found: list[float] = []
+async def _latencies(house: House, told: list[tuple[str, Captured]]) -> list[float]:
+    """Seconds from the stored row to the workflow's start: the row is stored before the 202, so this is no less."""
+    client = await Client.connect(house.endpoints["temporal_address"])
+    started: dict[str, float] = {}
     for _ in range(ROUNDS):
-        found += await asyncio.gather(*(_latency(client, repo, delivery) for repo, delivery in told))
-    return found
+        started |= await asyncio.gather(*(_told(client, repo, delivery) for repo, delivery in told))
+    connection = await asyncpg.connect(house.settings["database_url"])
+    rows = await connection.fetch("SELECT guid, received_at FROM deliveries WHERE guid = ANY($1)", list(started))
+    await connection.close()
+    return [started[r["guid"]] - r["received_at"].timestamp() for r in rows]
 
 
 def test_a_delivery_that_was_acknowledged_starts_its_workflow_soon(house: House, tmp_path: Path) -> None:
     """200 deliveries, ten at a time for ten repositories; each finds no sync of its repository running."""
     told = [_delivery(house, f"many-{n}", tmp_path) for n in range(REPOS)]
-    found = sorted(asyncio.run(_latencies(house.endpoints["temporal_address"], told)))
+    found = sorted(asyncio.run(_latencies(house, told)))
     p50, p99 = (found[int(len(found) * share)] * 1000 for share in (0.50, 0.99))
     print(f"\nack to start: p50 {p50:.0f} ms, p99 {p99:.0f} ms of {len(found)}")  # noqa: T201 - a bench prints
     record(ack_to_start_p99_ms=round(p99, 1))

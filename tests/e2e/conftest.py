@@ -11,9 +11,9 @@ from tests.e2e.house import House, running
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def platform() -> Iterator[House]:
     """The whole platform, started once."""
-    with running(tmp_path_factory.mktemp("platform")) as house:
+    with running("e2e") as house:
         yield house
 
 

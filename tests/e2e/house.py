@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -171,19 +172,21 @@ class Repository:
 
 
 @contextmanager
-def running(place: Path) -> Iterator[House]:
-    """The whole platform on free ports below `place`; it is wiped at the end."""
-    for directory in (place, *place.parents[:2]):
-        directory.chmod(0o711)  # Postgres under its own uid walks through
+def running(name: str) -> Iterator[House]:
+    """The whole platform on free ports; it is wiped at the end."""
+    # Not below pytest's own directory, which every session closes to others: Postgres walks through as another user.
+    place = Path(tempfile.mkdtemp(prefix=f"stackly-{name}-"))
+    place.chmod(0o711)
     house = House(place / "home", place / "recorder")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
-        environment.setenv("STACKLY_STROPPY", str(recorder.install(house.recorder)))
-        house.start()
     try:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
+            environment.setenv("STACKLY_STROPPY", str(recorder.install(house.recorder)))
+            house.start()
         yield house
     finally:
         platform.down(house.home, wipe=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 PLAIN_TF = """resource "terraform_data" "thing" {
