@@ -7,20 +7,14 @@ import typer
 
 from stackly.cli.command import Invocation
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.version import tell
 
 _SHELLS = ("bash", "zsh", "fish")
 
 
 def version(call: Invocation) -> None:
     """The version of this command."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
-
-    try:
-        found = version_of("stackly")
-    except PackageNotFoundError:
-        found = "0.0.0"
-    call.say.one({"version": found}, lambda v: f"stackly {v['version']}")
+    tell(call.say)
 
 
 def completion(
@@ -28,7 +22,7 @@ def completion(
 ) -> None:
     """What makes your shell complete this command: stackly completion bash >> ~/.bashrc"""
     if shell not in _SHELLS:
-        raise typer.BadParameter(f"{shell!r} is none of {', '.join(_SHELLS)}.")
+        raise CommandFailed(Exit.USAGE, "There is no such choice.", f"{shell!r} is none of {', '.join(_SHELLS)}.")
     from typer._completion_shared import get_completion_script
 
     script = get_completion_script(prog_name="stackly", complete_var="_STACKLY_COMPLETE", shell=shell)

@@ -24,6 +24,23 @@ Cursor = Annotated[str | None, typer.Option(help="Where the page before ended.")
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
+def new_app(place: Callable[[str | None], Place]) -> typer.Typer:
+    """The command without its parts; `place` is made of what --server said."""
+    app = typer.Typer(name="stackly", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def root(
+        ctx: typer.Context,
+        server: Annotated[
+            str | None, typer.Option(envvar="STACKLY_SERVER", help="The server; this machine's own unless told.")
+        ] = None,
+    ) -> None:
+        """Stackly: a git push becomes a benchmark verdict, and nothing is left behind."""
+        ctx.obj = place(server)
+
+    return app
+
+
 class Invocation:
     """One call of the command: how it speaks, and whom it asks."""
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
+from stackly.cli.exits import CommandFailed, Exit
 from stackly.cli.speech import clean, field, paint, table
 
 Json = dict[str, Any]
@@ -39,7 +40,7 @@ def explain(
 ) -> None:
     """Why something happened, or why not, and what would change that."""
     if kind not in _KINDS:
-        raise typer.BadParameter(f"{kind!r} is none of run, event, stack.")
+        raise CommandFailed(Exit.USAGE, "There is no such choice.", f"{kind!r} is none of run, event, stack.")
     call.say.one(call.server.get(f"/explain/{kind}/{quote(id_, safe='')}"), _explained)
 
 

@@ -170,6 +170,6 @@ def schema(
     elif kind == "stack":
         from stackly.stacks.config_schema import json_schema
     else:
-        raise typer.BadParameter(f"{kind!r} is none of suite, stack.")
+        raise CommandFailed(Exit.USAGE, "There is no such choice.", f"{kind!r} is none of suite, stack.")
     found = json_schema()
     call.say.one(found, lambda f: dump(f, pretty=True))

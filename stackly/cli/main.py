@@ -4,14 +4,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from stackly.cli.command import command
 from stackly.cli.exits import Exit
 from stackly.cli.place import Place, default_home
 from stackly.cli.speech import Format, Speech
+from stackly.cli.version import quickly
+
+if TYPE_CHECKING:
+    import typer
 
 # Where each verb's work is. Shape: module and function of this room, and whether it reports in Markdown and JUnit.
 _VERBS: Mapping[str, tuple[str, str, bool]] = {
@@ -42,20 +43,11 @@ _NOUNS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def root(
-    ctx: typer.Context,
-    server: Annotated[
-        str | None, typer.Option(envvar="STACKLY_SERVER", help="The server's address; this machine's own unless told.")
-    ] = None,
-) -> None:
-    """Stackly: a git push becomes a benchmark verdict, and nothing is left behind."""
-    ctx.obj = Place(default_home(), server)
-
-
-def build(word: str | None = None) -> typer.Typer:
+def build(word: str | None = None) -> "typer.Typer":
     """The whole command; for a known first word only that part of it, since building all costs half a second."""
-    app = typer.Typer(name="stackly", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-    app.callback()(root)
+    from stackly.cli.command import command, new_app
+
+    app = new_app(lambda server: Place(default_home(), server))
     known = word in _VERBS or word in _NOUNS
     for verb, (module, work, reports) in _VERBS.items():
         if verb == word or not known:
@@ -79,6 +71,11 @@ def first_word(argv: Sequence[str]) -> str | None:
 
 def run(argv: Sequence[str]) -> int:
     """One call. Shape: its exit."""
+    told = quickly(argv)
+    if told is not None:
+        return told
+    import typer  # late: see `quickly`
+
     completes = "_STACKLY_COMPLETE" in os.environ
     try:
         ended = build(None if completes else first_word(argv))(list(argv), prog_name="stackly", standalone_mode=False)

@@ -50,18 +50,8 @@ def head_of(clone_url: str, branch: str) -> str | None:
     return said.split()[0] if said.strip() else None
 
 
-def parent_of(clone_url: str, branch: str) -> str | None:
-    """What the branch's last commit stands on."""
-    with tempfile.TemporaryDirectory(prefix="stackly-") as place:
-        tree = Path(place)
-        _git(tree, "init", "-q", "--template=", ".")
-        _git(tree, "fetch", "-q", "--depth=2", clone_url, f"refs/heads/{branch}")
-        parents = _git(tree, "rev-list", "--parents", "-n1", "FETCH_HEAD").split()[1:]
-    return parents[0] if parents else None
-
-
 def push(clone_url: str, source: Path, *, branch: str, message: str, change: Change | None = None) -> str:
-    """Make the repository's tree equal to `source`, changed by `change`, on top of main. Shape: the commit.
+    """Make the branch's tree equal to `source`, changed by `change`, on top of main. Shape: the commit.
 
     Nothing is pushed when the branch stands there already. Raises: CommandFailed with git's own words.
     """
@@ -69,22 +59,38 @@ def push(clone_url: str, source: Path, *, branch: str, message: str, change: Cha
         tree = Path(place) / "tree"
         tree.mkdir()
         _git(tree, "init", "-q", "--template=", "--initial-branch=work", ".")
-        if head_of(clone_url, "main"):
-            _git(tree, "fetch", "-q", clone_url, "refs/heads/main")
+        base = _fetched(tree, clone_url, "main")
+        if base:
             # Only the position: the files are the source's.
-            _git(tree, "reset", "-q", "--soft", "FETCH_HEAD")
+            _git(tree, "reset", "-q", "--soft", base)
         shutil.copytree(source, tree, dirs_exist_ok=True, ignore=_NOT_PUSHED)
         if change is not None:
             change(tree)
         _git(tree, "add", "-A", ".")
-        if _git(tree, "status", "--porcelain").strip() or not head_of(clone_url, "main"):
-            _git(tree, "commit", "-q", "-m", message)
-        commit = _git(tree, "rev-parse", "HEAD").strip()
-        if head_of(clone_url, branch) != commit:
-            # A side branch starts anew from main each time; main itself only grows.
-            force = [] if branch == "main" else ["--force"]
-            _git(tree, "push", "-q", *force, clone_url, f"HEAD:refs/heads/{branch}")
-        return commit
+        there = _standing(tree, _fetched(tree, clone_url, branch), None if branch == "main" else base)
+        if there:
+            return there
+        _git(tree, "commit", "-q", "--allow-empty", "-m", message)
+        # A side branch starts anew from main each time; main itself only grows.
+        force = [] if branch == "main" else ["--force"]
+        _git(tree, "push", "-q", *force, clone_url, f"HEAD:refs/heads/{branch}")
+        return _git(tree, "rev-parse", "HEAD").strip()
+
+
+def _fetched(tree: Path, clone_url: str, branch: str) -> str | None:
+    """The branch's commit, now in `tree` as well."""
+    commit = head_of(clone_url, branch)
+    if commit:
+        _git(tree, "fetch", "-q", clone_url, f"refs/heads/{branch}")
+    return commit
+
+
+def _standing(tree: Path, head: str | None, base: str | None) -> str | None:
+    """The head if it has just the files that are staged, and stands on `base` where one is asked for."""
+    if head is None or _git(tree, "rev-parse", f"{head}^{{tree}}") != _git(tree, "write-tree"):
+        return None
+    parents = _git(tree, "rev-list", "--parents", "-n1", head).split()[1:]
+    return head if base is None or parents == [base] else None
 
 
 def _git(tree: Path | None, *args: str) -> str:
