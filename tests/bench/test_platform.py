@@ -103,7 +103,7 @@ def _measured(house: House, repo: Repository, subject: str) -> dict[str, Any]:
     commit = repo.push({"bench/words.md": subject}, subject)
     runs = house.until(lambda: [r for r in house.runs() if r["commit"] == commit], bool)
     ended = house.ended(runs[0]["id"])
-    assert ended["verdict"] == "pass", ended["reason"]
+    assert ended["status"] == "succeeded", ended["reason"]
     return ended
 
 
