@@ -23,7 +23,7 @@ from tests.e2e.house import TERMINAL, House, Json, Refused, Repository
 
 SECONDS = 12
 POINTS = 3  # seconds of load that were seen when it counts as running
-_SHORTER = {"warmup: 5s, duration: 10s": f"warmup: 1s, duration: {SECONDS}s"}
+_LONG = "warmup: 5s, duration: 10s"
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Bench:
 
     # -- a run's life -------------------------------------------------------------------------------------------
 
-    def begin(self, stack: str, module: str = "") -> str:
-        """Push a stack of its own, `module` added to its Terraform. Returns its run."""
-        self.repository.example("pg-standalone", stack, changed=_SHORTER)
+    def begin(self, stack: str, module: str = "", seconds: int = SECONDS) -> str:
+        """Push a stack of its own, `module` added to its Terraform. Returns its run. Units: `seconds` of load."""
+        self.repository.example("pg-standalone", stack, changed={_LONG: f"warmup: 1s, duration: {seconds}s"})
         with (self.repository.clone / stack / "main.tf").open("a") as main:
             main.write(module)
         self.repository.push({}, f"add {stack}")
@@ -142,7 +142,10 @@ class Bench:
         left += [f"directory {path}" for path in self.machines.glob("*")]
         work = (self.house.home / "agent" / "runs").glob("*")
         left += [f"run directory {path}" for path in work if path.is_dir()]  # beside a lock file that stays
-        left += [f"lease {r['cidr']}" for r in self.rows("SELECT cidr FROM leases WHERE released_at IS NULL")]
+        left += [
+            f"lease {r['cidr']}"
+            for r in self.rows("SELECT cidr FROM leases WHERE released_at IS NULL AND state IS NOT NULL")
+        ]
         open_ones = self.rows("SELECT state, reason FROM obligations WHERE status = 'open'")
         return left + [f"obligation of {r['state']}: {r['reason']}" for r in open_ones]
 

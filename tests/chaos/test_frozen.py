@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT
-from tests.chaos.bench import SECONDS, Bench
+from tests.chaos.bench import Bench
 
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -27,6 +27,9 @@ resource "terraform_data" "slow" {{
 """
 
 
+# Both the apply and the load outlast the stillness by seconds: whoever is asked again finds them under way.
+
+
 def _freeze(bench: Bench) -> None:
     pid = bench.process("temporal")
     os.kill(pid, signal.SIGSTOP)
@@ -38,7 +41,7 @@ def _freeze(bench: Bench) -> None:
 
 def test_a_frozen_temporal_repeats_no_step(bench: Bench, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    run = bench.begin("frozen", module=_SLOW.format(trace=trace, seconds=int(STILL + 4)))
+    run = bench.begin("frozen", module=_SLOW.format(trace=trace, seconds=int(STILL + 8)), seconds=int(STILL + 10))
     bench.until(trace.exists, bool, 60)
     _freeze(bench)
     bench.until_loaded(run)
@@ -52,5 +55,4 @@ def test_a_frozen_temporal_repeats_no_step(bench: Bench, tmp_path: Path) -> None
     assert set(tries.values()) == {1}, tries
     assert {a.status for a in bench.attempts(run)} == {"done"}
     assert bench.lost_heartbeats(run) >= 1, "Temporal gave no step up: it stood still for nothing"
-    assert SECONDS < STILL, "the load must end while Temporal stands still"
     bench.until_empty()
