@@ -1,0 +1,141 @@
+"""Histories of earlier code replay under this code; what runs now replays as well. STACKLY_RECORD=1 stores it."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client, WorkflowHistory
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from stackly.db import Transactions
+from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
+from stackly.engine.contracts.steps import run_workflow_id, sync_workflow_id, test_workflow_id
+from stackly.engine.worker import WORKFLOWS, runner
+from stackly.engine.workflows.sync import RepoSyncWorkflow
+from stackly.runs.model import Run, RunKind
+from tests.engine.world import World, agents, build, control, dispatching
+
+HISTORIES = Path(__file__).with_name("histories")
+RECORDED = sorted(HISTORIES.glob("*.json"))
+
+
+class PretendSync(SyncActivities):
+    @activity.defn(name="sync.fetch")
+    async def fetch(self, repo: str) -> SyncPlan:
+        return SyncPlan([RefChange(repo, "refs/heads/main", "c" * 40, "", 0)])
+
+    @activity.defn(name="sync.process")
+    async def process(self, change: RefChange) -> SyncOutcome:
+        return SyncOutcome(1, 0, 0, 0, [])
+
+
+@workflow.defn(name="Run")
+class Forgetful:
+    """Mutation: a run that skips everything."""
+
+    @workflow.run
+    async def run(self, run: str) -> None:
+        return
+
+    @workflow.signal
+    def ring(self) -> None:
+        return
+
+
+def replayer(*workflows: type) -> Replayer:
+    return Replayer(workflows=workflows or WORKFLOWS, workflow_runner=runner())
+
+
+@pytest.fixture
+async def plain(temporal: WorkflowEnvironment, transactions: Transactions) -> AsyncIterator[World]:
+    """Payloads as they are: a stored history must be readable without keys."""
+    client = await Client.connect(
+        temporal.client.service_client.config.target_host, namespace=temporal.client.namespace
+    )
+    made = await build(transactions, client)
+    async with control(made), agents(made), dispatching(made):
+        yield made
+
+
+def _stored(name: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text())
+
+
+async def _kept(world: World, name: str, workflow_id: str) -> WorkflowHistory:
+    history = await world.client.get_workflow_handle(workflow_id).fetch_history()
+    if os.environ.get("STACKLY_RECORD") == "1":
+        # Who worked on it is of no use, and names a machine.
+        text = re.sub(r'"identity": "[^"]*"', '"identity": "recorded"', history.to_json())
+        (HISTORIES / f"{name}.json").write_text(text)
+    return WorkflowHistory.from_json(workflow_id, history.to_json())
+
+
+async def _held(world: World, kind: RunKind, step: str, state: str) -> tuple[Run, asyncio.Event]:
+    """A run that stands in the middle of a step."""
+    gate = world.agent.faults.hold[step] = asyncio.Event()
+    run = await world.asked(1, kind, state=state)
+
+    async def begun() -> bool:
+        return bool(
+            await world.scalar("SELECT count(*) FROM steps WHERE operation = :r AND step = :s", r=run.id, s=step)
+        )
+
+    await world.until(begun)
+    return run, gate
+
+
+async def test_what_runs_now_replays(plain: World) -> None:
+    run, gate = await _held(plain, RunKind.BENCHMARK, "measure 1", "default")
+    found = [
+        await _kept(plain, "run-benchmark-measuring", run_workflow_id(run.id)),
+        await _kept(plain, "test-measuring", test_workflow_id(run.id, "tpcb")),
+    ]
+    gate.set()
+    await plain.ended(run.id)
+    found += [
+        await _kept(plain, "run-benchmark-ended", run_workflow_id(run.id)),
+        await _kept(plain, "test-ended", test_workflow_id(run.id, "tpcb")),
+    ]
+    destroy = await plain.scalar("SELECT id FROM operations WHERE kind = 'destroy'")
+    found.append(await _kept(plain, "run-destroy-ended", run_workflow_id(destroy)))
+    plain.agent.faults.gone["apply"] = 1
+    deploy, gate = await _held(plain, RunKind.DEPLOY, "apply", "deployed")
+    found.append(await _kept(plain, "run-deploy-applying", run_workflow_id(deploy.id)))
+    gate.set()
+    await plain.ended(deploy.id)
+    found.append(await _kept(plain, "run-deploy-recovered", run_workflow_id(deploy.id)))
+    for history in found:
+        await replayer().replay_workflow(history)
+
+
+async def test_a_sync_replays(temporal: WorkflowEnvironment, plain: World) -> None:
+    sync, queue = PretendSync(), "sync-only"
+    async with Worker(
+        plain.client,
+        task_queue=queue,
+        workflows=[RepoSyncWorkflow],
+        activities=[sync.fetch, sync.process],
+        workflow_runner=runner(),
+    ):
+        await plain.client.execute_workflow("RepoSync", "r", id=sync_workflow_id("r"), task_queue=queue)
+    await replayer().replay_workflow(await _kept(plain, "repo-sync-ended", sync_workflow_id("r")))
+
+
+def test_every_workflow_has_a_history() -> None:
+    assert {file.stem.split("-")[0] for file in RECORDED} == {"run", "test", "repo"}
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
+async def test_a_recorded_history_replays(file: Path) -> None:
+    await replayer().replay_workflow(_stored(file.stem))
+
+
+async def test_a_workflow_that_changed_its_ways_is_seen() -> None:
+    """Negative control."""
+    with pytest.raises(workflow.NondeterminismError):
+        await replayer(Forgetful).replay_workflow(_stored("run-deploy-recovered"))
