@@ -78,6 +78,7 @@ async def _place(session: Session, run: Run, test: TestRecord, state: StackState
         prefix=pool.prefix,
         state=state.id,
         obligation=obligation_id,
+        near=run.account,
     )
     placement = place(jsonform.from_json(ResolvedTest, test.spec), lease.cidr, target)
     extra = {

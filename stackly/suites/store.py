@@ -1,6 +1,7 @@
 """SQL of network leases and of results."""
 
 import ipaddress
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +39,12 @@ async def lease_network(
     state: StateId,
     obligation: ObligationId,
     foreign: Iterable[str] = (),
+    near: str = "",
 ) -> Lease:
-    """The first free block of the pool. Others wait for this transaction's end.
+    """A free block of the pool: the lowest, or with `near` the next one from a place of its own.
 
+    Others wait for this transaction's end. Two platforms on one machine know nothing of each other's leases, and a
+    probe sees only who listens already: drawing from different places keeps them apart (`near` is the account).
     Shape: `foreign` are blocks to pass over, besides those marked so.
     Raises: Exhausted when none is free; Conflict when somebody took it without the lock.
     """
@@ -57,7 +61,9 @@ async def lease_network(
     )
     open_ = select(LeaseRow.cidr).where(LeaseRow.pool == pool, LeaseRow.released_at.is_(None))
     taken = [str(c) for c in (await session.execute(open_)).scalars()]
-    cidr = first_free(supernet, prefix, [*taken, *foreign])
+    taken += foreign
+    before = blocks_before(supernet, prefix, near) if near else []
+    cidr = first_free(supernet, prefix, [*taken, *before]) or first_free(supernet, prefix, taken)
     if cidr is None:
         raise Exhausted(
             f"All /{prefix} networks of {supernet} are leased; wait for a run to end, or see `stackly inventory`.",
@@ -93,6 +99,18 @@ def first_free(supernet: str, prefix: int, taken: Iterable[str]) -> str | None:
         if last >= at:
             at += -(-(last + 1 - at) // size) * size  # past it, at the next boundary
     return f"{ipaddress.ip_address(at)}/{prefix}" if at + size - 1 <= end else None
+
+
+def blocks_before(supernet: str, prefix: int, near: str) -> list[str]:
+    """What lies between the start of the pool and the place where `near` begins to draw."""
+    whole = ipaddress.IPv4Network(supernet)
+    place = zlib.crc32(near.encode()) % 2 ** (prefix - whole.prefixlen)
+    if place == 0:
+        return []
+    first = int(whole.network_address)
+    last = first + place * 2 ** (whole.max_prefixlen - prefix) - 1
+    blocks = ipaddress.summarize_address_range(ipaddress.IPv4Address(first), ipaddress.IPv4Address(last))
+    return [str(block) for block in blocks]
 
 
 def _span(cidr: str) -> tuple[int, int]:

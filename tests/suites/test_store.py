@@ -180,6 +180,18 @@ async def test_a_foreign_block_is_passed_over_for_an_hour(session: Session) -> N
         await store.mark_foreign(session, LeaseId("gone"))
 
 
+async def test_accounts_draw_from_places_of_their_own_and_find_the_last_block(session: Session) -> None:
+    [state] = await states(session, 1)
+    small = {"supernet": "10.0.0.0/24", "prefix": 28}
+    drawn = [(await take(session, state, **small, near="an account")).cidr for _ in range(16)]
+    assert len(set(drawn)) == 16
+    assert drawn[0] != "10.0.0.0/28"
+    other = (await take(session, state, **small, near="b", pool=2)).cidr
+    assert other not in {drawn[0], "10.0.0.0/28"}
+    with pytest.raises(Exhausted):
+        await take(session, state, **small, near="an account")
+
+
 @given(st.lists(st.tuples(st.integers(0, 63), st.integers(26, 32)), max_size=12), st.integers(27, 32))
 def test_first_free_is_the_lowest_that_overlaps_nothing(taken: list[tuple[int, int]], prefix: int) -> None:
     whole = ipaddress.ip_network("10.0.0.0/26")
