@@ -49,7 +49,7 @@ class Bench:
         with (self.repository.clone / stack / "main.tf").open("a") as main:
             main.write(module)
         self.repository.push({}, f"add {stack}")
-        rows = self.until(lambda: self.house.runs(stack=stack), bool, 30)
+        rows = self.until(lambda: self.house.runs(stack=stack), bool, 90)
         return str(rows[0]["id"])
 
     def until_loaded(self, run: str) -> None:
