@@ -173,5 +173,4 @@ def test_a_policy_that_changes_voids_what_was_approved(platform: House, clones: 
     assert moved.value.status == 409
     platform.post(f"approvals/{old['id']}/approve", {"digest": new["digest"]})
     ended = platform.ended(old["id"])
-    assert (ended["status"], ended["changed"]) == ("succeeded", True)
-    assert {p["name"]: p["iterations"] for p in ended["phases"]}["plan"] == 2
+    assert (ended["status"], ended["changed"], ended["digest"]) == ("succeeded", True, new["digest"])
