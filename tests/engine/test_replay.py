@@ -14,7 +14,8 @@ from temporalio.worker import Replayer, Worker
 
 from stackly.db import Transactions
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
-from stackly.engine.contracts.steps import run_workflow_id, sync_workflow_id, test_workflow_id
+from stackly.engine.contracts.steps import run_workflow_id, sync_workflow_id
+from stackly.engine.contracts.steps import test_workflow_id as workflow_id_of_test
 from stackly.engine.worker import WORKFLOWS, runner
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.runs.model import Run, RunKind
@@ -93,13 +94,13 @@ async def test_what_runs_now_replays(plain: World) -> None:
     run, gate = await _held(plain, RunKind.BENCHMARK, "measure 1", "default")
     found = [
         await _kept(plain, "run-benchmark-measuring", run_workflow_id(run.id)),
-        await _kept(plain, "test-measuring", test_workflow_id(run.id, "tpcb")),
+        await _kept(plain, "test-measuring", workflow_id_of_test(run.id, "tpcb")),
     ]
     gate.set()
     await plain.ended(run.id)
     found += [
         await _kept(plain, "run-benchmark-ended", run_workflow_id(run.id)),
-        await _kept(plain, "test-ended", test_workflow_id(run.id, "tpcb")),
+        await _kept(plain, "test-ended", workflow_id_of_test(run.id, "tpcb")),
     ]
     destroy = await plain.scalar("SELECT id FROM operations WHERE kind = 'destroy'")
     found.append(await _kept(plain, "run-destroy-ended", run_workflow_id(destroy)))
