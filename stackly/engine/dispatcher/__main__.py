@@ -11,6 +11,7 @@ from stackly import db, ids, log
 from stackly.agents import service as agents
 from stackly.db import Transactions
 from stackly.engine.admission import Limits, admit
+from stackly.engine.dispatcher import resync
 from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
 from stackly.engine.dispatcher.reaper import Reaper
 from stackly.engine.dispatcher.reconciler import expire, reconcile, sweep_obligations
@@ -116,6 +117,7 @@ async def run(settings: Settings) -> None:
                 group.create_task(_forever("reaper", REAP_S, lambda: _reap(reaper))),
                 group.create_task(_forever("sweep", SWEEP_S, lambda: _sweep(dispatch))),
                 group.create_task(_forever("reconciler", RECONCILE_S, lambda: reconcile(dispatch))),
+                group.create_task(_forever("resync", resync.SLOT_S, lambda: resync.resync(transactions))),
                 group.create_task(_forever("prune", PRUNE_S, lambda: _prune(transactions))),
             ]
             _log.info("dispatcher.started", name=name)
