@@ -146,7 +146,9 @@ class Inbox:
     async def _carry(self, connection: "Connection | None", batch: list[_Waiting]) -> "Connection | None":
         """Store a batch and answer its callers. The connection to go on with, None when it is broken."""
         try:
-            connection = connection or await self._connect()
+            # One that died while nobody used it (Postgres was restarted) costs no delivery: GitHub sends each once.
+            if connection is None or connection.is_closed():
+                connection = await self._connect()
             await self._store(connection, batch)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
             _log.warning("inbox.postgres_failed", error=type(e).__name__, waiting=len(batch))

@@ -229,6 +229,21 @@ async def test_the_inbox_recovers_when_its_connection_dies(database: str, transa
     assert not isinstance(outcomes[-1], Exception)
 
 
+async def test_a_connection_that_died_unused_costs_no_delivery(database: str, transactions: db.Transactions) -> None:
+    inbox = Inbox(database, slots=1)
+    await inbox.start()
+    await inbox.accept(_arrival("before"))
+    async with transactions() as session:
+        await rows(
+            session,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stackly-inbox'",
+        )
+    await asyncio.sleep(0.5)  # the end of the connection arrives
+    receipt = await inbox.accept(_arrival("after"))
+    await inbox.close()
+    assert receipt.fresh
+
+
 async def test_without_postgres_the_answer_is_a_503_problem_that_says_when(
     world: World, hooked: Hooked, push: bytes, unused_tcp_url: str
 ) -> None:
