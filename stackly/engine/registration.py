@@ -175,7 +175,8 @@ def new_run(
         "tree": found.tree_key,
         "bundle": found.bundle,
         "lock_sha256": found.lock_sha256,
-        "target": config.target if found.suite else _module_target(config),
+        # A plain stack's module makes its own resources: no machines are booted for it, whatever the target is.
+        "target": config.target if found.suite else "module",
         "variables": {k: v for k, v in config.variables.items() if k != "environment"},
         "environment": environment,
         "policies": [dict(p) for p in found.policies],
@@ -200,11 +201,6 @@ def new_run(
         spec=spec,
         digest=benchmark_digest(code.commit, spec, policies) if found.suite else None,
     )
-
-
-def _module_target(config: StackConfig) -> str:
-    # A plain stack's module makes its own resources: no machines are booted for it, whatever the default target is.
-    return "module" if config.target == "local" else config.target
 
 
 async def _deregister(session: Session, code: StackCode, pushed: Pushed, generation: int) -> None:

@@ -89,8 +89,8 @@ async def insert_run(session: Session, new: NewRun, *, seq: int, waiting: Waitin
             "INSERT INTO operations (id, account, parent, code, state, kind, slot, cause, generation, seq, priority,"
             " status, digest, branch, commit, trigger, spec, agent, reason, blocker, waiting_reason, deadline,"
             " next_check) VALUES (:id, :account, :parent, :code, :state, :kind, :slot, :cause, :generation, :seq,"
-            " :priority, 'queued', :digest, :branch, :commit, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :agent, :reason,"
-            " :blocker, :waiting, :deadline, :next_check)"
+            " :priority, 'queued', :digest, :branch, :commit, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :agent,"
+            " :reason, :blocker, :waiting, :deadline, :next_check)"
             " ON CONFLICT (state, generation, cause) DO NOTHING RETURNING *"
         ),
         {
