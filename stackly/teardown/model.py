@@ -31,4 +31,4 @@ class Obligation:
 
 def retry_after(ladder: int) -> timedelta:
     """The next try after `ladder` failed ones."""
-    return min(RETRY_FIRST * 2 ** min(ladder, 16), RETRY_CAP)
+    return min(RETRY_FIRST * (1 << min(ladder, 16)), RETRY_CAP)
