@@ -66,6 +66,16 @@ def pytest_make_collect_report(
     return report
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long is not asked for every day; it is deselected, and counted, never skipped."""
+    if os.environ.get("STACKLY_NIGHTLY") == "1":
+        return
+    left = [item for item in items if item.get_closest_marker("nightly")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
 @pytest.fixture(scope="session")
 def require() -> Require:
     """`require(part, reason)`: skip without the part; under STACKLY_REQUIRE_REAL=1 that is a failure."""

@@ -1,7 +1,6 @@
 """Windows against an oracle that walks minute by minute and knows nothing of boundaries."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -116,7 +115,7 @@ def test_answers_equal_the_minute_by_minute_oracle_around_changes_of_the_clock(c
     agree(*case, minutes=2400)
 
 
-@pytest.mark.skipif(not os.environ.get("STACKLY_NIGHTLY"), reason="ten years of every zone; set STACKLY_NIGHTLY=1")
+@pytest.mark.nightly
 @pytest.mark.timeout(0)
 def test_ten_years_of_every_zone_that_changes_its_clock() -> None:
     from zoneinfo import available_timezones
