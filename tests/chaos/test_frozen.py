@@ -54,5 +54,6 @@ def test_a_frozen_temporal_repeats_no_step(bench: Bench, tmp_path: Path) -> None
     tries = Counter(a.step for a in bench.attempts(run))
     assert set(tries.values()) == {1}, tries
     assert {a.status for a in bench.attempts(run)} == {"done"}
-    assert bench.lost_heartbeats(run) >= 1, "Temporal gave no step up: it stood still for nothing"
+    # Whether Temporal gave a step up is a race at its waking: a heartbeat may arrive before its own timer looks. Either
+    # way nothing may run twice; tests/engine/test_rolled_back.py holds the given-up case, deterministically.
     bench.until_empty()
