@@ -21,6 +21,8 @@ from agent.generators.stroppy import (
 )
 
 THRESHOLDS_CROSSED = 99  # k6 measured, and says that a limit of the script's own was crossed
+# Off: k6's report home at the end of every run, and its control port, one per host and open to every local user.
+_QUIET = ("--no-usage-report", "--address=")
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -100,8 +102,8 @@ class StroppyK6(Stroppy):
         path = write_config(job.directory / f"{phase}.json", {"version": "1", "drivers": {"0": driver(job)}})
         steps = ["--no-steps", "workload"] if phase == "prepare" else ["--steps", "workload"]
         told = [part for name, value in environment(job, phase).items() for part in ("-e", f"{name}={value}")]
-        export = ["--", f"--summary-export={self.export(job)}"] if phase == "measure" else []
-        return ["run", job.workload.name, "-f", str(path), *steps, *told, *export]
+        export = [f"--summary-export={self.export(job)}"] if phase == "measure" else []
+        return ["run", job.workload.name, "-f", str(path), *steps, *told, "--", *_QUIET, *export]
 
     def export(self, job: Job) -> Path:
         return job.directory.absolute() / "summary.json"

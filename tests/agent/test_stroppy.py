@@ -17,7 +17,7 @@ from agent.context import Cancelled
 from agent.edge import EdgeSettings, EdgeWork
 from agent.generators import install, stroppy_go, stroppy_k6
 from agent.generators.model import Installed, Job, Measured
-from agent.generators.stroppy import Said, Words, check, parameters
+from agent.generators.stroppy import Phase, Said, Words, check, parameters
 from agent.generators.stroppy_go import StroppyGo
 from agent.generators.stroppy_k6 import StroppyK6
 from agent.processes import Ended, Redactor
@@ -195,6 +195,12 @@ def test_trap_8_every_path_k6_is_given_is_absolute(job: MakeJob) -> None:
     paths = [a.partition("=")[2] or a for a in argv if "/" in a and a != "tpcc/tx"]
     assert len(paths) == 2
     assert all(Path(p).is_absolute() for p in paths)
+
+
+@pytest.mark.parametrize("phase", ["prepare", "warm", "measure"])
+def test_k6_reports_home_to_nobody_and_opens_no_control_port(job: MakeJob, phase: Phase) -> None:
+    argv = StroppyK6(Installed("5.7.3", "", Path("stroppy"))).command(job(), phase)
+    assert {"--no-usage-report", "--address="} <= set(argv[argv.index("--") :])
 
 
 def test_trap_9_true_means_crossed_and_99_is_no_failure(job: MakeJob) -> None:
