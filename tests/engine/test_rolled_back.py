@@ -142,6 +142,7 @@ async def test_a_temporal_that_stood_still_has_nothing_applied_twice(
     monkeypatch.setattr(stepping, "HEARTBEAT_TIMEOUT", patience)
     frozen = patience.total_seconds() * 2
     own.agent.faults.takes["apply"] = frozen * 1.5
+    own.agent.faults.unheard.add("apply")
     async with control(own), agents(own), dispatching(own):
         run = await own.asked(1, RunKind.DEPLOY)
 
@@ -156,4 +157,4 @@ async def test_a_temporal_that_stood_still_has_nothing_applied_twice(
         timed_out = await _timed_out(own, run)
     assert ended.status is RunStatus.SUCCEEDED
     assert own.agent.done == ["plan 1#1", "apply#1"]
-    assert timed_out, "Temporal never noticed; freeze it for longer"
+    assert timed_out, "Temporal never noticed that nobody beat"
