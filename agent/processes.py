@@ -41,9 +41,13 @@ class Redactor:
 
 
 def clean_environment(cwd: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Nothing of the agent's own environment but PATH reaches a child."""
+    """Nothing of the agent's own environment but PATH reaches a child.
+
+    TMPDIR is the working directory: a child that moves to a temporary one (k6 does) stays below the directory,
+    where remove and inventory look for it.
+    """
     base = {"PATH": os.environ.get("PATH", _PATH), "HOME": str(cwd), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-    return {**base, "TZ": "UTC", **(extra or {})}
+    return {**base, "TZ": "UTC", "TMPDIR": str(cwd), **(extra or {})}
 
 
 def dying_with_parent(argv: Sequence[str], signum: signal.Signals = signal.SIGTERM) -> list[str]:

@@ -147,4 +147,5 @@ async def test_secrets_are_masked_before_they_are_seen_or_stored(tmp_path: Path)
 def test_a_clean_environment_has_a_path_and_a_home(tmp_path: Path) -> None:
     env = clean_environment(tmp_path)
     assert env["HOME"] == str(tmp_path)
-    assert set(env) == {"PATH", "HOME", "LANG", "LC_ALL", "TZ"}
+    assert env["TMPDIR"] == str(tmp_path), "a child in a temporary directory is still below the machine's"
+    assert set(env) == {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
