@@ -13,8 +13,6 @@ from typing import Any
 
 import asyncpg
 import httpx
-from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client
 
 from stackly.errors import StacklyError
 from stackly.local import platform as local_platform
@@ -114,20 +112,6 @@ class Bench:
             run,
         )
         return [{"status": r["status"], "destroyed": r["destroyed"] and int(r["destroyed"])} for r in rows]
-
-    def lost_heartbeats(self, run: str) -> int:
-        """How many of a run's activities Temporal gave up for want of a heartbeat."""
-
-        async def count() -> int:
-            client = await Client.connect(self.house.endpoints["temporal_address"])
-            found = 0
-            async for workflow in client.list_workflows(f"WorkflowId STARTS_WITH 'test/{run}/'"):
-                async for event in client.get_workflow_handle(workflow.id).fetch_history_events():
-                    found += event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
-            return found
-
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, count()).result()
 
     # -- what stayed --------------------------------------------------------------------------------------------
 

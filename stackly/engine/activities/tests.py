@@ -40,7 +40,6 @@ from stackly.suites import store as suites
 from stackly.suites.model import ResolvedTest, Sample
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
-from stackly.teardown.model import DUE_AFTER
 
 # A test's own deadline: what it is given for load, and room for teardown.
 TEARDOWN_ROOM = timedelta(hours=2)
@@ -184,8 +183,3 @@ def _plan_of(run: Run, test: TestRecord) -> TestPlan:
         samples=resolved.measure.repeats_min,
         timeout_s=float(spec["suite"]["timeout_s"]),
     )
-
-
-async def keep_alive(session: Session, state: str) -> None:
-    """A live test moves its obligation's due time along."""
-    await obligations.renew(session, state, await db.now(session) + DUE_AFTER)
