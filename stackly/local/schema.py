@@ -26,6 +26,12 @@ def scripts() -> Path:
     return beside if (beside / "env.py").exists() else package / "migrations"
 
 
+def statements(file: Path) -> list[str]:
+    """The statements of one SQL file of a revision: each ends with a semicolon at the end of a line."""
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("--")]
+    return [s.strip(" \n;") for s in "\n".join(lines).split(";\n") if s.strip(" \n;")]
+
+
 def _config(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))

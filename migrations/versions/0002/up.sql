@@ -1,0 +1,1 @@
+-- loose stacks, associations, destroy by policy. Statements end with a semicolon at the end of a line.

@@ -1,0 +1,1 @@
+-- refs, history and trees as a sync sees them. Statements end with a semicolon at the end of a line.

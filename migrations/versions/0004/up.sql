@@ -1,0 +1,1 @@
+-- installations, and what a sweep of deliveries has seen. Statements end with a semicolon at the end of a line.

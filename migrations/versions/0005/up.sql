@@ -1,0 +1,1 @@
+-- content-addressed code. Statements end with a semicolon at the end of a line.
