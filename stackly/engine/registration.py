@@ -15,9 +15,9 @@ from stackly.git.changes import Change
 from stackly.policy.model import Policy
 from stackly.runs import service as runs
 from stackly.runs.model import NewRun, RunKind
-from stackly.stacks import store
+from stackly.stacks import lifecycle, store
 from stackly.stacks.config import StackConfig
-from stackly.stacks.model import HOLDS_RESOURCES, FoundStack, Repo, StackCode, branch_of
+from stackly.stacks.model import FoundStack, Repo, StackCode, branch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +205,9 @@ def new_run(
 
 async def _deregister(session: Session, code: StackCode, pushed: Pushed, generation: int) -> None:
     """The code is gone; states that hold resources are loose, and are never destroyed by a push."""
-    holding = [s for s in await store.states_of(session, code.id) if s.status in HOLDS_RESOURCES]
     where = f"in {pushed.change.commit[:7]}" if pushed.change.commit else f"with {pushed.branch}"
     reason = f"{code.path} went away {where}"
-    for state in holding:
-        await store.update_state(session, state.id, status="loose")
-    await store.set_code_status(session, code.id, "loose" if holding else "deregistered", reason)
+    holding = await lifecycle.code_gone(session, code, reason=reason)
     payload = {"stack": code.name, "path": code.path, "ref": code.ref, "commit": pushed.change.commit}
     subject = f"stack/{code.id}"
     await events.record(session, code.account, subject, EventName.MODULE_DEREGISTERED, f"{generation}", payload)
