@@ -10,6 +10,8 @@ from stackly.db import Transactions
 from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
 from stackly.secrets import Keyring
 from tests.engine.rows import Rows, build_rows
+from tests.engine.syncing import Syncing
+from tests.engine.syncing import build as syncing_build
 from tests.engine.world import World, build
 
 
@@ -32,3 +34,9 @@ async def world(transactions: Transactions, client: Client) -> World:
 async def rows(transactions: Transactions) -> Rows:
     """A world of rows only; Temporal is heard, not there."""
     return await build_rows(transactions)
+
+
+@pytest.fixture
+async def syncing(transactions: Transactions, tmp_path: Path) -> Syncing:
+    """A real repository and its registry, without Temporal."""
+    return await syncing_build(transactions, tmp_path)
