@@ -67,7 +67,7 @@ def engine(url: str, *, size: int = 10, application: str = "stackly") -> AsyncEn
 def transactions(on: AsyncEngine) -> Transactions:
     """A factory of transactions: commits at the end, rolls back on any error.
 
-    Raises: Unavailable when Postgres cannot be reached or went away; other database errors pass through.
+    Raises: Unavailable when Postgres cannot be reached or went away, or is too busy; other errors pass through.
     """
 
     @asynccontextmanager
@@ -80,16 +80,26 @@ def transactions(on: AsyncEngine) -> Transactions:
         except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as e:
             raise Unavailable("Postgres is not reachable; it is retried.") from e
         except DBAPIError as e:
-            if e.connection_invalidated or _is_restarting(e):
-                raise Unavailable("Postgres went away; it is retried.") from e
-            raise
+            unavailable = _unavailable(e)
+            if unavailable is None:
+                raise
+            raise unavailable from e
 
     return transaction
 
 
-def _is_restarting(e: DBAPIError) -> bool:
-    # Class 57P: admin shutdown, crash shutdown, cannot connect now. 40001 and 40P01 are worth another try as well.
-    return str(getattr(e.orig, "sqlstate", "")) in {"57P01", "57P02", "57P03", "40001", "40P01", "08006"}
+# Class 57P: admin shutdown, crash shutdown, cannot connect now. 40001 and 40P01 are worth another try as well.
+_RESTARTING = frozenset({"57P01", "57P02", "57P03", "40001", "40P01", "08006"})
+_BUSY = frozenset({"55P03", "57014"})  # a lock, or the whole statement, took longer than it may
+
+
+def _unavailable(e: DBAPIError) -> Unavailable | None:
+    state = str(getattr(e.orig, "sqlstate", ""))
+    if state in _BUSY:
+        return Unavailable("Postgres is busy: a lock or a statement took too long; it is retried.")
+    if e.connection_invalidated or state in _RESTARTING:
+        return Unavailable("Postgres went away; it is retried.")
+    return None
 
 
 def violates(e: IntegrityError, constraint: str) -> bool:

@@ -33,7 +33,8 @@ from stackly.stacks import store as stacks
 _log = log.get("engine")
 
 QUESTION = "admit"
-BATCH = 200
+# The account's lock is held for one batch: a long one would make everybody else time out on it.
+BATCH = 50
 LOOK_AGAIN = timedelta(seconds=5)
 # Windows of many stacks open in the same instant; a stack's own offset spreads them.
 JITTER_S = 5
@@ -63,6 +64,8 @@ async def admit(transactions: Transactions, account: str, book: PolicyBook, limi
         for run in found:
             if run.id in held and await _consider(session, held[run.id], book, has_room=len(admitted) < room):
                 admitted.append(run.id)
+        if len(found) == BATCH:  # more may wait: they were not looked at
+            await events.ring(session, Bell.ADMIT, account)
     for run_id in admitted:
         _log.info("run.admitted", run_id=run_id, account_id=account)
     return admitted

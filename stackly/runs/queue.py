@@ -65,7 +65,7 @@ async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]
             " AND c.epoch IS NOT NULL AND c.kind IN ('deploy','benchmark','destroy')"
             " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
             f" WHERE o.account = :account AND o.epoch IS NULL AND o.{OPEN}"
-            " AND (o.blocker <> 'queue' OR o.waiting_reason NOT LIKE '%' || c.id || '%') LIMIT 500"
+            " AND (o.blocker <> 'queue' OR o.waiting_reason NOT LIKE '%' || c.id || '%') LIMIT 100"
         ),
         {"account": account},
     )
