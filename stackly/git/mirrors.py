@@ -8,7 +8,7 @@ import contextlib
 import re
 import shutil
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import git
 from stackly.errors import Faulty, Invalid, NotFound
 from stackly.git import bundles
 from stackly.git.closures import Closure, closure, is_config, is_module_file
+from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameReader
 from stackly.git.runner import Runner, failure
 from stackly.git.trees import Entry, Tree, TreeReader, check_oid
 from stackly.ids import new_token
@@ -24,6 +25,7 @@ from stackly.ids import new_token
 _REPO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 _HEADS = "+refs/heads/*:refs/heads/*"
 _TAGS = "+refs/tags/*:refs/tags/*"
+_KEPT = "refs/stackly/keep/"
 MAX_CONFIG = 256 * 1024
 
 
@@ -183,13 +185,43 @@ class Mirror:
         result = await self._runner.run(self.path, *args, ok=(0, 1))
         return result.out.decode().strip() or None
 
+    async def changed_paths(self, before: str, after: str) -> Changed:
+        """Every path whose content, mode or existence differs between two commits, however they are related.
+
+        Git compares the two trees, so `before` may be on no branch any more, as long as it is here. A rename is one
+        path that went and one that came. Raises: NotFound when either commit is not here.
+        """
+        trees = [await self._resolve(commit, "tree") for commit in (before, after)]
+        listing = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", *trees)
+        reader = NameReader()
+        narrow = replace(self._runner, timeout=min(DIFF_SECONDS, self._runner.timeout), memory_cap=DIFF_MEMORY)
+        try:
+            async with narrow.open(self.path, *listing) as running:
+                async for chunk in running.chunks():
+                    reader.feed(chunk)
+                    if reader.is_full:
+                        return reader.changed(complete=False)
+                code, _ = await running.end()
+        except Faulty:  # it took too long: a tree made of billions of names
+            return reader.changed(complete=False)
+        return reader.changed(complete=code == 0)
+
     async def keep(self, commit: str) -> None:
-        """Hold a commit here whatever happens to the branches, so that what it created can be destroyed."""
+        """Hold a commit here whatever happens to the branches, so that what it created can be destroyed.
+
+        Raises: NotFound. Keeping twice is keeping once.
+        """
         oid = await self.commit_of(commit)
-        await self._runner.run(self.path, "update-ref", f"refs/stackly/keep/{oid}", oid)
+        await self._runner.run(self.path, "update-ref", f"{_KEPT}{oid}", oid)
+
+    async def kept(self) -> frozenset[str]:
+        """The commits that are held."""
+        result = await self._runner.run(self.path, "for-each-ref", "--format=%(objectname)", _KEPT)
+        return frozenset(result.out.decode().split())
 
     async def release(self, commit: str) -> None:
-        await self._runner.run(self.path, "update-ref", "-d", f"refs/stackly/keep/{check_oid(commit)}")
+        """Let a kept commit go; one that is not kept is no error."""
+        await self._runner.run(self.path, "update-ref", "-d", f"{_KEPT}{check_oid(commit)}")
 
     async def commit_info(self, commit: str) -> CommitInfo:
         """Raises: NotFound."""
