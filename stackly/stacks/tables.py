@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,7 +14,7 @@ class RepoRow(Base):
     __tablename__ = "repos"
     __table_args__ = (
         UniqueConstraint("account", "github_id"),
-        CheckConstraint("status IN ('active','suspended','archived','deleted')", name="status"),
+        CheckConstraint("status IN ('active','suspended','archived','deleted','uninstalled')", name="status"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -52,6 +52,7 @@ class StackCodeRow(Base):
         ),
         CheckConstraint("status IN ('active','rejected','loose','deregistered')", name="status"),
         Index(None, "account", "name"),
+        Index("ix_stack_codes_loose", "id", postgresql_where=text("status = 'loose'")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -66,6 +67,7 @@ class StackCodeRow(Base):
     kind: Mapped[str]  # plain, ephemeral, standing
     config: Mapped[dict[str, Any]]
     errors: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
+    requires: Mapped[list[Any] | None] = mapped_column(JSONB)  # variables without a default; null: not read yet
     status: Mapped[str]
     reason: Mapped[str | None]
     moved_from: Mapped[str | None] = mapped_column(ForeignKey("stack_codes.id", ondelete="RESTRICT"))
@@ -80,6 +82,9 @@ class StackStateRow(Base):
         UniqueConstraint("parent_operation", "test"),
         Index("uq_stack_states_code_name", "code", "name", unique=True, postgresql_where=text("test IS NULL")),
         CheckConstraint("status IN ('empty','active','loose','destroying','destroyed','waived')", name="status"),
+        CheckConstraint("status <> 'waived' OR waived_by IS NOT NULL", name="waived_by_a_person"),
+        Index("ix_stack_states_successor", "successor", postgresql_where=text("successor IS NOT NULL")),
+        Index("ix_stack_states_destroy_at", "destroy_at", postgresql_where=text("destroy_at IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -100,6 +105,12 @@ class StackStateRow(Base):
     parent_operation: Mapped[str | None]
     test: Mapped[str | None]
     variables: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    since: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))  # in this status
+    reason: Mapped[str | None]  # why it is loose, and what ends that
+    successor: Mapped[str | None] = mapped_column(ForeignKey("stack_codes.id", ondelete="RESTRICT"))
+    destroy_at: Mapped[datetime | None]  # asked for by policy; null: never by itself
+    destroy_left_s: Mapped[float | None] = mapped_column(Double)  # what was left when the repository went out of reach
+    waived_by: Mapped[str | None] = mapped_column(ForeignKey("identities.id", ondelete="RESTRICT"))
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
 
