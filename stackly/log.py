@@ -9,12 +9,13 @@ from typing import Any, cast
 import structlog
 
 SECRET_FIELD = re.compile(r"(?i)(pass(word|wd)?|secret|token|authorization|cookie|private_key|user_data|dsn)$")
-# A password inside a URL, a bearer or basic header, one of our own tokens, a PEM private key.
+# A password inside a URL, a bearer or basic header, one of our own tokens, a PEM private key, cut off or whole.
+# Others choose the text: no part may look further than it takes, or a megabyte of their making costs minutes.
 SECRET_TEXT = re.compile(
-    r"(?P<url>[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@/]+(?=@)"
+    r"(?P<url>://[^\s:/@]+:)[^\s@/]+(?=@)"
     r"|(?P<auth>(?i:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
     r"|(?P<own>\bstk_[a-z]+_)[A-Za-z0-9_-]{8,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----",
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
 MASK = "[redacted]"

@@ -6,12 +6,13 @@ claim. What a push says about files is never read: git is asked instead.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stackly.errors import Invalid
 
-Kind = Literal["push", "ping", "other", "ignored"]
+# `hint`: a ref came or went, which a push says as well. `repository`, `installation`: what GitHub says of them changed.
+Kind = Literal["push", "hint", "ping", "repository", "installation", "other", "ignored"]
 
 ZERO = "0" * 40
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
@@ -35,12 +36,30 @@ _TELLTALES: dict[str, frozenset[str]] = {
     "push": frozenset({"ref", "before", "after"}),
     "ping": frozenset({"zen", "hook_id"}),
     "pull_request": frozenset({"number", "pull_request"}),
+    "installation_repositories": frozenset({"repositories_added", "repositories_removed"}),
 }
+_KINDS: dict[str, Kind] = {
+    "ping": "ping",
+    "create": "hint",
+    "delete": "hint",
+    "repository": "repository",
+    "installation": "installation",
+    "installation_repositories": "installation",
+}
+# A repository's own events name nothing but the repository: with one of these nouns it is another event's body.
+_NOUNS = frozenset(
+    {"alert", "check_run", "check_suite", "comment", "deployment", "discussion", "issue", "label", "member"}
+    | {"milestone", "package", "project", "pull_request", "ref", "release", "rule", "starred_at", "team", "workflow"}
+    | {"forkee", "pages", "build", "review", "key", "hook", "repositories_added", "repository_ruleset"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What one delivery says. Absent facts are None; `reason` says why an ignored one is."""
+    """What one delivery says. Absent facts are None; `reason` says why an ignored one is.
+
+    Shape: `installation` is GitHub's number of it; `repositories` are the numbers of those an installation's event names.
+    """
 
     event: str
     kind: Kind
@@ -55,6 +74,12 @@ class Delivered:
     sender: str | None = None
     sender_id: int | None = None
     hook_id: int | None = None
+    owner: str | None = None
+    owner_before: str | None = None
+    name_before: str | None = None
+    archived: bool | None = None
+    installation: int | None = None
+    repositories: tuple[int, ...] = ()
 
     @property
     def deleted(self) -> bool:
@@ -103,14 +128,19 @@ def _confusion(event: str, data: dict[str, Any]) -> str | None:
     for other, marks in _TELLTALES.items():
         if other != event and marks <= keys:
             return f"Claims to be {event}, but has the shape of {other}."
+    if event == "repository" and keys & _NOUNS:
+        return f"Claims to be repository, but is about {', '.join(sorted(keys & _NOUNS))}."
+    if event.startswith("installation") and "account" not in _dict(data, "installation"):
+        return f"Claims to be {event}, but names no installation."
     return None
 
 
 def _facts(event: str, data: dict[str, Any]) -> Delivered:
     repository, sender = _dict(data, "repository"), _dict(data, "sender")
+    owner, archived = _dict(repository, "owner"), repository.get("archived")
     return Delivered(
         event=event,
-        kind="ping" if event == "ping" else "other",
+        kind=_KINDS.get(event, "other"),
         action=_text(data, "action"),
         repo_github_id=_number(repository, "id"),
         full_name=_text(repository, "full_name"),
@@ -118,7 +148,28 @@ def _facts(event: str, data: dict[str, Any]) -> Delivered:
         sender=_text(sender, "login") or _text(_dict(data, "pusher"), "name"),
         sender_id=_number(sender, "id"),
         hook_id=_number(data, "hook_id"),
+        # A push calls its owner's login `name`; everything else says `login`, and pushes of today say both.
+        owner=_text(owner, "login") or _text(owner, "name"),
+        archived=archived if isinstance(archived, bool) else None,
+        installation=_number(_dict(data, "installation"), "id"),
+        repositories=_repositories(data),
+        **_before(_dict(data, "changes")),
     )
+
+
+def _before(changes: dict[str, Any]) -> dict[str, str | None]:
+    """What a rename or a transfer says was before. A new owner is a person or an organisation, under its own key."""
+    former = _dict(_dict(changes, "owner"), "from")
+    owners = [_text(_dict(former, kind), "login") for kind in ("user", "organization")]
+    name = _text(_dict(_dict(changes, "repository"), "name"), "from")
+    return {"owner_before": next((o for o in owners if o), None), "name_before": name}
+
+
+def _repositories(data: dict[str, Any]) -> tuple[int, ...]:
+    listed = [data.get(key) for key in ("repositories", "repositories_added", "repositories_removed")]
+    entries = [entry for entries in listed if isinstance(entries, list) for entry in entries]
+    numbers = [_number(entry, "id") for entry in entries if isinstance(entry, dict)]
+    return tuple(n for n in numbers if n is not None)
 
 
 def _push(data: dict[str, Any], known: Delivered) -> Delivered:
@@ -132,18 +183,7 @@ def _push(data: dict[str, Any], known: Delivered) -> Delivered:
         reason = "The push's before and after are not commit ids."
     if reason:
         return Delivered("push", "ignored", reason=reason, repo_github_id=known.repo_github_id)
-    return Delivered(
-        event="push",
-        kind="push",
-        repo_github_id=known.repo_github_id,
-        full_name=known.full_name,
-        default_branch=known.default_branch,
-        ref=ref,
-        before=before,
-        after=after,
-        sender=known.sender,
-        sender_id=known.sender_id,
-    )
+    return replace(known, kind="push", ref=ref, before=before, after=after)
 
 
 def _dict(data: dict[str, Any], key: str) -> dict[str, Any]:

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stackly import log
 from stackly.errors import Faulty, Invalid, Unavailable
 from stackly.log import redact_text
+
+_log = log.get("git")
 
 _KNOWN_PROTOCOLS = frozenset({"https", "http", "file"})
 _STDERR_CAP = 64 * 1024
 _CHUNK = 256 * 1024
+_DYING = 10.0  # seconds in which a killed process has to be gone
 _FLAGS: tuple[str, ...] = (
     "core.hooksPath=/dev/null",
     "core.symlinks=false",
@@ -204,12 +208,23 @@ class Running:
         return await self._process.wait(), redact_text(err.decode("utf-8", "replace"))
 
     async def kill(self) -> None:
+        """End the whole process group, and wait until it is gone."""
+        group = self._process.pid
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # The leader may be gone while a child of its session lives on.
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
         for task in (self._feeding, self._erring):
             task.cancel()
         await asyncio.gather(self._feeding, self._erring, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_DYING):
+                await self._finish()
+                while _runs(group):  # SIGKILL is carried out some time after it was sent
+                    await asyncio.sleep(0.002)
+        except TimeoutError:
+            _log.error("git.outlived", group=group, seconds=_DYING)
+
+    async def _finish(self) -> None:
         # asyncio reports the end of a child only when its pipes are at their ends, and a full one is paused.
         async for _ in self.chunks():
             pass
@@ -232,6 +247,28 @@ class Running:
         while chunk := await stderr.read(_CHUNK):
             kept += chunk[: _STDERR_CAP - len(kept)]
         return bytes(kept)
+
+
+def _runs(group: int) -> bool:
+    """Whether any process of a group still runs; what is dead and only waits to be collected does not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    processes = (entry for entry in os.listdir("/proc") if entry.isdecimal()) if os.path.isdir("/proc/self") else ()
+    states = [_state(pid) for pid in processes]
+    return not states or any(of == group and state not in "ZX" for state, of in states)
+
+
+def _state(pid: str) -> tuple[str, int]:
+    """State and process group, as the kernel tells them."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it ended meanwhile
+        return "X", 0
+    return told[0], int(told[2])
 
 
 def failure(command: str, code: int, err: str) -> Faulty | Invalid | Unavailable:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 
 from stackly.errors import Invalid
 from stackly.git.payloads import ZERO, read
+from tests.git import bodies
+from tests.git import github_schema as github_schema_of
 
 SHA = "a" * 40
 PUSH: dict[str, Any] = {
@@ -112,3 +115,107 @@ _JSON = _FLAT | st.lists(_FLAT, max_size=2) | st.dictionaries(st.sampled_from(["
 def test_no_shape_makes_it_raise_anything_else(event: str, data: dict[str, Any]) -> None:
     got = read(event, json.dumps(data).encode())
     assert (got.kind == "ignored") == (got.reason is not None)
+
+
+# Bodies as GitHub sends them
+
+MAIN, TAG = "refs/heads/main", "refs/tags/v1.0"
+PUSHES = {
+    "push.branch": (MAIN, False, False),
+    "push.branch_with_slash": ("refs/heads/feature/wal/compression", False, False),
+    "push.forced": (MAIN, False, False),
+    "push.new_branch_at_an_existing_commit": ("refs/heads/release/1", True, False),
+    "push.branch_deleted": ("refs/heads/release/1", False, True),
+    "push.lightweight_tag": (TAG, True, False),
+    "push.annotated_tag": ("refs/tags/v1.1", True, False),
+    "push.tag_deleted": (TAG, False, True),
+    "push.by_a_deploy_key": (MAIN, False, False),
+}
+
+
+@pytest.fixture
+def github_schema(require: Callable[[object, str], None]) -> None:
+    try:
+        github_schema_of.validator("push")
+    except github_schema_of.SchemaMissing as e:
+        require(None, str(e))
+
+
+@pytest.mark.parametrize("name", bodies.NAMES)
+def test_our_fixtures_are_what_github_publishes(name: str, github_schema: None) -> None:
+    assert github_schema_of.problems(bodies.event(name), bodies.body(name)) == []
+
+
+def test_the_schema_refuses_what_github_would_not_send(github_schema: None) -> None:
+    """Negative control of every validation."""
+    wrong = bodies.body("push.branch")
+    del wrong["repository"]["full_name"]
+    wrong["commits"][0]["added"] = "one"
+    assert len(github_schema_of.problems("push", wrong)) == 2
+
+
+@pytest.mark.parametrize("name", [n for n in bodies.NAMES if bodies.event(n) == "push"])
+def test_pushes_of_every_kind_are_read(name: str) -> None:
+    got = read("push", body(bodies.body(name)))
+    assert got.kind == "push"
+    assert (got.ref, got.created, got.deleted) == PUSHES[name]
+    assert (got.repo_github_id, got.full_name, got.owner) == (880011, "cobalt-works/order-bench", "cobalt-works")
+    assert got.default_branch == "main"
+    assert got.sender == ("deploy-key" if name == "push.by_a_deploy_key" else "mira-k")
+
+
+def test_a_push_through_an_app_names_its_installation() -> None:
+    assert read("push", body(bodies.body("push.branch"))).installation == 55120
+    assert read("push", body(bodies.body("push.lightweight_tag"))).installation is None
+
+
+@pytest.mark.parametrize(
+    ("what", "facts"),
+    [
+        ("renamed", {"full_name": "cobalt-works/orders", "name_before": "order-bench"}),
+        ("transferred", {"owner": "tin-and-co", "owner_before": "cobalt-works"}),
+        ("archived", {"archived": True}),
+        ("unarchived", {"archived": False}),
+        ("deleted", {"archived": False}),
+        ("privatized", {}),
+        ("publicized", {}),
+        ("edited", {"default_branch": "trunk"}),
+    ],
+)
+def test_what_happens_to_a_repository_is_read(what: str, facts: dict[str, Any]) -> None:
+    got = read("repository", body(bodies.body(f"repository.{what}")))
+    assert (got.kind, got.action, got.repo_github_id) == ("repository", what, 880011)
+    assert {name: getattr(got, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize("name", [n for n in bodies.NAMES if n.startswith("installation")])
+def test_installations_and_their_repositories_are_read(name: str) -> None:
+    event, what = name.split(".")
+    got = read(event, body(bodies.body(name)))
+    assert (got.kind, got.action, got.installation) == ("installation", what, 55120)
+    assert got.repositories == (880011,)
+
+
+@pytest.mark.parametrize("name", ["create.branch", "create.tag", "delete.branch"])
+def test_refs_that_come_and_go_are_hints(name: str) -> None:
+    got = read(bodies.event(name), body(bodies.body(name)))
+    assert (got.kind, got.repo_github_id) == ("hint", 880011)
+
+
+def test_pings_of_a_repository_and_of_an_app_are_read() -> None:
+    assert read("ping", body(bodies.body("ping.repository"))).repo_github_id == 880011
+    assert read("ping", body(bodies.body("ping.app"))).hook_id == 61002
+
+
+@pytest.mark.parametrize("name", bodies.NAMES)
+@pytest.mark.parametrize("claimed", ["push", "ping", "create", "repository", "installation"])
+def test_no_body_passes_for_another_event(name: str, claimed: str) -> None:
+    """The header is not signed: a captured body must not become another event (G3)."""
+    got = read(claimed, body(bodies.body(name)))
+    genuine = claimed == bodies.event(name) or {claimed, bodies.event(name)} == {"create", "delete"}
+    assert genuine or got.kind == "ignored", got
+
+
+def test_the_news_of_an_issue_is_no_news_of_its_repository() -> None:
+    said = bodies.body("repository.transferred")
+    assert read("repository", body({**said, "issue": {"id": 1}})).kind == "ignored"

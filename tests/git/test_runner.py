@@ -27,7 +27,7 @@ def alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-    return state != "Z"
+    return state not in "ZX"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,13 @@ async def test_a_cancelled_call_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not alive(int((tmp_path / "self").read_text()))
+
+
+async def test_a_child_that_outlives_its_git_is_dead_at_the_end(tmp_path: Path) -> None:
+    git = program(tmp_path, f"sleep 300 >/dev/null 2>&1 </dev/null & echo $! > {tmp_path}/child\n")
+    for _ in range(10):
+        await Runner(program=git).run(tmp_path, "log")
+        assert not alive(int((tmp_path / "child").read_text()))
 
 
 async def test_endless_output_is_cut(tmp_path: Path) -> None:
