@@ -231,7 +231,7 @@ async def upsert_code(
             "INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, bundle, kind, config, errors,"
             " status, reason, moved_from) VALUES (:id, :account, :repo, :ref, :path, :name, :tree, :commit, :bundle,"
             " :kind, CAST(:config AS jsonb), CAST(:errors AS jsonb), :status, :reason, :moved_from)"
-            " ON CONFLICT (repo, ref, path) WHERE status <> 'deregistered' DO UPDATE SET name = excluded.name,"
+            " ON CONFLICT (repo, ref, path) WHERE status IN ('active','rejected') DO UPDATE SET name = excluded.name,"
             " tree = excluded.tree, commit = excluded.commit, bundle = coalesce(excluded.bundle, stack_codes.bundle),"
             " kind = excluded.kind, config = excluded.config, errors = excluded.errors, status = excluded.status,"
             " reason = excluded.reason, updated_at = clock_timestamp() RETURNING *"

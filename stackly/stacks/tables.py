@@ -37,6 +37,8 @@ class RepoRefRow(Base):
     last_processed: Mapped[str | None]
     generation: Mapped[int] = mapped_column(BigInteger, server_default="0")
     updated_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    gone_since: Mapped[datetime | None]  # the branch is not there; its stacks are given up after a while
+    reason: Mapped[str | None]  # why this ref's last sync failed
 
 
 class StackCodeRow(Base):
@@ -48,10 +50,19 @@ class StackCodeRow(Base):
             "ref",
             "path",
             unique=True,
-            postgresql_where=text("status <> 'deregistered'"),
+            # A loose one has left its place: another stack may have come there while it waits for its end.
+            postgresql_where=text("status IN ('active','rejected')"),
         ),
         CheckConstraint("status IN ('active','rejected','loose','deregistered')", name="status"),
         Index(None, "account", "name"),
+        Index("ix_stack_codes_former", "repo", "ref", "path"),
+        Index("ix_stack_codes_moved_from", "moved_from", postgresql_where=text("moved_from IS NOT NULL")),
+        Index(
+            "ix_stack_codes_watching",
+            "repo",
+            "ref",
+            postgresql_where=text("status = 'active' AND config #> '{trigger,paths,0}' IS NOT NULL"),
+        ),
         Index("ix_stack_codes_loose", "id", postgresql_where=text("status = 'loose'")),
     )
 
@@ -105,6 +116,8 @@ class StackStateRow(Base):
     parent_operation: Mapped[str | None]
     test: Mapped[str | None]
     variables: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    # Its commit is in the ref's history no more: commit, since, ref, head. In force while the state is at that commit.
+    history_altered: Mapped[dict[str, Any] | None]
     since: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))  # in this status
     reason: Mapped[str | None]  # why it is loose, and what ends that
     successor: Mapped[str | None] = mapped_column(ForeignKey("stack_codes.id", ondelete="RESTRICT"))
