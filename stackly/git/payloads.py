@@ -58,7 +58,7 @@ _NOUNS = frozenset(
 class Delivered:
     """What one delivery says. Absent facts are None; `reason` says why an ignored one is.
 
-    Shape: `installation` is GitHub's number of it; `repositories` are the numbers of those an installation's event names.
+    Shape: `installation` is GitHub's number of it; `repositories` are the numbers of those its event names.
     """
 
     event: str
