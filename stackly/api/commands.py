@@ -8,8 +8,10 @@ from stackly.db import Json, Session
 from stackly.errors import Conflict, Invalid
 from stackly.runs import reads, service, store
 from stackly.runs.model import NewRun, Run, RunKind
+from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
 from stackly.stacks.model import HOLDS_RESOURCES, StackState
+from stackly.stacks.transitions import StateEvent
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
 
@@ -131,5 +133,5 @@ async def _destroy_as_deployed(session: Session, actor: Actor, stack: Json, stat
         agent=state.agent,
         reason=why,
     )
-    await stacks.update_state(session, state.id, status="destroying")
+    await lifecycle.move_state(session, state.id, StateEvent.DESTROY_ASKED)
     return await service.create_run(session, new)

@@ -16,7 +16,9 @@ from stackly.events.model import EventName
 from stackly.policy.model import Decision
 from stackly.runs import store
 from stackly.runs.model import Blocker, Run, RunEvent, RunStatus, Waiting
+from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
+from stackly.stacks.transitions import StateEvent
 
 QUESTION = "apply"
 LOOK_AGAIN_S = 30.0
@@ -99,7 +101,7 @@ async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
         await approvals.close_request(session, request.id, "approved", None)
     await store.transition(session, run, RunEvent.APPLY, at=at)
     # Before the first create: an apply that fails half-way leaves a state that can be destroyed.
-    await stacks.update_state(session, run.state, status="active", agent=run.agent)
+    await lifecycle.move_state(session, run.state, StateEvent.DEPLOYED, agent=run.agent)
     await events.record(
         session, run.account, f"run/{run.id}", EventName.DEPLOY_INITIATED, run.digest or "", {"run": run.id}
     )

@@ -8,7 +8,13 @@ from stackly import hcl
 from stackly.errors import FileInvalid, FileProblem
 from stackly.hcl_shape import Read, read_all
 from stackly.policy import canonical
-from stackly.stacks.config_schema import DEFAULT_DURATION_S, DEFAULT_MACHINE_HOURS, STACK
+from stackly.stacks.config_schema import (
+    DEFAULT_DURATION_S,
+    DEFAULT_LOOSE_S,
+    DEFAULT_MACHINE_HOURS,
+    MARK_LOOSE,
+    STACK,
+)
 
 # A stack file is a page. Reading costs about 4 s of CPU a megabyte, and a push may bring hundreds of them.
 MAX_BYTES = 64 * 1024
@@ -48,6 +54,14 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Deregister:
+    """What becomes of resources when the code goes. Units: `after_s` counts for auto_destroy only."""
+
+    action: str = MARK_LOOSE
+    after_s: int = DEFAULT_LOOSE_S
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     name: str
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +83,7 @@ class StackConfig:
     trigger: Trigger = Trigger()
     schedule: Schedule = Schedule()
     budget: Budget = Budget()
+    deregister: Deregister = Deregister()
     states: tuple[State, ...] = ()
 
     def policy_names(self) -> tuple[str, ...]:
@@ -149,6 +164,7 @@ def _config(read: Read) -> StackConfig:
         trigger=_trigger(read.block("trigger")),
         schedule=_schedule(read.block("schedule")),
         budget=_budget(read.block("budget")),
+        deregister=_deregister(read.block("deregister")),
         states=tuple(State(state.label, _variables(state)) for state in read.blocks["state"]),
     )
 
@@ -180,3 +196,7 @@ def _budget(read: Read | None) -> Budget:
     if read is None:
         return Budget()
     return Budget(int(read.fields["max_duration"]), float(read.fields["max_machine_hours"]))
+
+
+def _deregister(read: Read | None) -> Deregister:
+    return Deregister() if read is None else Deregister(str(read.fields["action"]), int(read.fields["after"]))

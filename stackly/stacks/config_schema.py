@@ -11,10 +11,12 @@ from stackly.stacks.config_cron import cron
 TARGETS = ("local", "docker", "yandex", "module")
 EXECUTIONS = ("stack", "modules")
 INFRASTRUCTURES = ("ephemeral", "standing")
+MARK_LOOSE, AUTO_DESTROY = "mark_loose", "auto_destroy"
 NAME = r"[a-z][a-z0-9_-]{0,62}"
 
 DEFAULT_DURATION_S = 4 * 3600
 DEFAULT_MACHINE_HOURS = 50.0
+DEFAULT_LOOSE_S = 24 * 3600
 
 
 def json_schema() -> dict[str, Any]:
@@ -93,6 +95,14 @@ _BUDGET = Shape(
         Field("max_machine_hours", "number", "Machines times hours.", DEFAULT_MACHINE_HOURS, check=_HOURS),
     ),
 )
+_DEREGISTER = Shape(
+    "deregister",
+    "What becomes of resources whose code went away: they stay and wait, or are destroyed after a delay.",
+    fields=(
+        _choice("action", "Wait for a person, or destroy.", (MARK_LOOSE, AUTO_DESTROY), MARK_LOOSE),
+        Field("after", "string", "How long before auto_destroy.", DEFAULT_LOOSE_S, check=lasting("1m", "90d")),
+    ),
+)
 _STATE = Shape(
     "state",
     "One more long-lived state of this code, with its own variables.",
@@ -111,7 +121,7 @@ STACK = Shape(
         _choice("execution", "One Terraform run, or one a module.", EXECUTIONS, "stack"),
         _choice("infrastructure", "Per test, or deployed once.", INFRASTRUCTURES, "ephemeral"),
     ),
-    blocks=(_VARIABLES, _HOOKS, _TRIGGER, _SCHEDULE, _BUDGET, _STATE),
+    blocks=(_VARIABLES, _HOOKS, _TRIGGER, _SCHEDULE, _BUDGET, _DEREGISTER, _STATE),
     label=NAME,
     required=True,
 )

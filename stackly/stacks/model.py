@@ -66,11 +66,15 @@ class StackCode:
     reason: str | None
     moved_from: StackId | None
     registered_at: datetime
+    requires: tuple[str, ...] | None = None  # variables without a default; None: not read yet
 
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """One deployed instance: `default`, another long-lived name, or a test's short-lived one."""
+    """One deployed instance: `default`, another long-lived name, or a test's short-lived one.
+
+    Shape: `successor` is the code that a loose state waits to follow; `destroy_at` None: never by itself.
+    """
 
     id: StateId
     account: AccountId
@@ -88,13 +92,18 @@ class StackState:
     parent_operation: str | None
     test: str | None
     variables: Mapping[str, Any]
+    since: datetime
+    reason: str | None
+    successor: StackId | None
+    destroy_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class FoundStack:
     """One stack directory as a sync found it in a commit: parsed, or with what is wrong with it.
 
-    Shape: `tree_key` covers the directory and the local modules it calls; `suite` is the resolved suite's JSON or None.
+    Shape: `tree_key` covers the directory and the local modules it calls; `suite` is the resolved suite's JSON or None;
+    `requires` are the module's variables without a default, those of the contract aside.
     """
 
     path: str
@@ -108,6 +117,7 @@ class FoundStack:
     lock_sha256: str
     policies: tuple[Mapping[str, str], ...] = ()
     errors: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+    requires: tuple[str, ...] | None = None
 
 
 def branch_of(ref: str) -> str:

@@ -60,6 +60,7 @@ def _code(row: RowMapping) -> StackCode:
         reason=row["reason"],
         moved_from=row["moved_from"],
         registered_at=row["registered_at"],
+        requires=None if row["requires"] is None else tuple(row["requires"]),
     )
 
 
@@ -80,6 +81,10 @@ _STATE_FIELDS = (
     "parent_operation",
     "test",
     "variables",
+    "since",
+    "reason",
+    "successor",
+    "destroy_at",
 )
 
 
@@ -229,12 +234,13 @@ async def upsert_code(
     rows = await session.execute(
         text(
             "INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, bundle, kind, config, errors,"
-            " status, reason, moved_from) VALUES (:id, :account, :repo, :ref, :path, :name, :tree, :commit, :bundle,"
-            " :kind, CAST(:config AS jsonb), CAST(:errors AS jsonb), :status, :reason, :moved_from)"
+            " requires, status, reason, moved_from) VALUES (:id, :account, :repo, :ref, :path, :name, :tree, :commit,"
+            " :bundle, :kind, CAST(:config AS jsonb), CAST(:errors AS jsonb), CAST(:requires AS jsonb), :status,"
+            " :reason, :moved_from)"
             " ON CONFLICT (repo, ref, path) WHERE status IN ('active','rejected') DO UPDATE SET name = excluded.name,"
             " tree = excluded.tree, commit = excluded.commit, bundle = coalesce(excluded.bundle, stack_codes.bundle),"
             " kind = excluded.kind, config = excluded.config, errors = excluded.errors, status = excluded.status,"
-            " reason = excluded.reason, updated_at = clock_timestamp() RETURNING *"
+            " requires = excluded.requires, reason = excluded.reason, updated_at = clock_timestamp() RETURNING *"
         ),
         {
             "id": new_id(),
@@ -249,6 +255,7 @@ async def upsert_code(
             "kind": found.kind,
             "config": json.dumps(dict(found.config)),
             "errors": json.dumps([dict(e) for e in found.errors]),
+            "requires": None if found.requires is None else json.dumps(found.requires),
             "status": "rejected" if found.errors else "active",
             "reason": str(found.errors[0].get("message")) if found.errors else None,
             "moved_from": moved_from,
@@ -368,8 +375,8 @@ async def next_seq(session: Session, state: str) -> int:
 
 
 async def update_state(session: Session, state: str, **values: Any) -> None:
-    """Shape: values of status, commit, agent, target, variables."""
-    allowed = {"status", "commit", "agent", "target", "variables"}
+    """Shape: values of commit, agent, target, variables. A status is written by `lifecycle.move_state` only."""
+    allowed = {"commit", "agent", "target", "variables"}
     if not values or set(values) - allowed:
         raise ValueError(f"cannot set {sorted(set(values) - allowed)}")
     sets = ", ".join(

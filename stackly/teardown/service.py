@@ -8,7 +8,9 @@ from stackly.events.model import EventName
 from stackly.runs import service as runs
 from stackly.runs import store as runs_store
 from stackly.runs.model import NewRun, Run, RunKind
+from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
+from stackly.stacks.transitions import StateEvent
 from stackly.teardown import store
 from stackly.teardown.model import Obligation, retry_after
 
@@ -42,14 +44,15 @@ async def request_destroy(session: Session, obligation: Obligation, *, cause: st
         agent=kit.get("agent"),
         reason=reason,
     )
-    await stacks.update_state(session, obligation.state, status="destroying")
+    await lifecycle.move_state(session, obligation.state, StateEvent.DESTROY_ASKED)
     return await runs.create_run(session, new)
 
 
 async def met(session: Session, run: Run, *, reason: str) -> None:
     """An independent inventory shows nothing: the obligation is over, and so is the state."""
     await store.close(session, run.state, status="met", reason=reason)
-    await stacks.update_state(session, run.state, status="destroyed")
+    state = await lifecycle.move_state(session, run.state, StateEvent.DESTROY_ENDED)
+    await lifecycle.states_ended(session, code=state.code)
     payload = {"run": run.id, "state": run.state}
     await events.record(session, run.account, f"state/{run.state}", EventName.OBLIGATION_MET, run.id, payload)
 

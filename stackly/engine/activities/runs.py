@@ -40,7 +40,8 @@ from stackly.runs.model import (
     TestRecord,
     TestStatus,
 )
-from stackly.stacks import store as stacks
+from stackly.stacks import lifecycle
+from stackly.stacks.transitions import StateEvent
 from stackly.suites import gates as suite_gates
 from stackly.suites import store as suites
 from stackly.teardown import store as obligations
@@ -155,7 +156,7 @@ class Runs(RunActivities):
     async def record_apply(self, given: ApplyRecord) -> None:
         async with self._transactions() as session:
             run = await store.get_run(session, given.run)
-            await stacks.update_state(session, run.state, status="active", commit=run.commit, agent=run.agent)
+            await lifecycle.move_state(session, run.state, StateEvent.DEPLOYED, commit=run.commit, agent=run.agent)
             payload = {"run": run.id, "outputs": sorted(given.outputs), "commit": run.commit}
             await events.record(session, run.account, f"run/{run.id}", EventName.DEPLOY_COMPLETED, "", payload)
 
