@@ -219,7 +219,7 @@ class Running:
         try:
             async with asyncio.timeout(_DYING):
                 await self._finish()
-                while _runs(group):  # SIGKILL is carried out some time after it was sent
+                while _runs(group):  # noqa: ASYNC110 - SIGKILL is carried out some time after it was sent
                     await asyncio.sleep(0.002)
         except TimeoutError:
             _log.error("git.outlived", group=group, seconds=_DYING)
@@ -257,15 +257,14 @@ def _runs(group: int) -> bool:
         return False
     except PermissionError:
         return True
-    processes = (entry for entry in os.listdir("/proc") if entry.isdecimal()) if os.path.isdir("/proc/self") else ()
-    states = [_state(pid) for pid in processes]
+    states = [_state(place) for place in Path("/proc").glob("[0-9]*/stat")]
     return not states or any(of == group and state not in "ZX" for state, of in states)
 
 
-def _state(pid: str) -> tuple[str, int]:
+def _state(place: Path) -> tuple[str, int]:
     """State and process group, as the kernel tells them."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        told = place.read_text().rpartition(")")[2].split()
     except OSError:  # it ended meanwhile
         return "X", 0
     return told[0], int(told[2])
