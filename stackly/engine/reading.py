@@ -1,7 +1,7 @@
 """From a commit's files to stacks: what each directory says it is, or everything that is wrong with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stackly import hcl
@@ -49,8 +49,8 @@ def read_stack(sources: Sources, platform: Platform, commit: str) -> FoundStack:
         _bound(config, platform, file)
     except FileInvalid as e:
         return _found(sources, None, None, platform, e.problems)
-    problems = _module_problems(sources, has_suite=suite is not None)
-    return _found(sources, config, suite, platform, problems)
+    problems, required = _module_problems(sources, has_suite=suite is not None)
+    return replace(_found(sources, config, suite, platform, problems), requires=required)
 
 
 def _in(path: str, name: str) -> str:
@@ -84,10 +84,14 @@ def _bound(config: StackConfig, platform: Platform, file: str) -> None:
         raise FileInvalid(problems)
 
 
-def _module_problems(sources: Sources, *, has_suite: bool) -> list[FileProblem]:
-    """Syntax of the module's files; and a suite needs a module that takes part in the contract (DESIGN section 7)."""
+def _module_problems(sources: Sources, *, has_suite: bool) -> tuple[list[FileProblem], tuple[str, ...]]:
+    """Syntax of the module's files; and a suite needs a module that takes part in the contract (DESIGN section 7).
+
+    Shape: the problems, and the variables that have no default and are not the contract's.
+    """
     problems: list[FileProblem] = []
     declared: set[str] = set()
+    required: set[str] = set()
     for name, text in sorted(sources.files.items()):
         if name.endswith(".tf"):
             try:
@@ -95,13 +99,15 @@ def _module_problems(sources: Sources, *, has_suite: bool) -> list[FileProblem]:
             except FileInvalid as e:
                 problems.extend(e.problems)
                 continue
-            declared |= {b.labels[0] for b in body.blocks if b.type == "variable" and b.labels}
+            variables = {b.labels[0]: b.body for b in body.of_type("variable") if b.labels}
+            declared |= variables.keys()
+            required |= {name for name, inside in variables.items() if inside.attribute("default") is None}
     missing = sorted(CONTRACT_VARIABLES - declared) if has_suite and not problems else []
     if missing:
         names = ", ".join(f'variable "{m}"' for m in missing)
         message = f"A benchmark suite needs a module that takes part in the contract: declare {names}."
         problems.append(FileProblem(_in(sources.path, CONFIG), 1, 1, message))
-    return problems
+    return problems, tuple(sorted(required - CONTRACT_VARIABLES))
 
 
 def _found(
