@@ -59,6 +59,7 @@ class DeliveryRow(Base):
     status: Mapped[str]  # received, ignored
     reason: Mapped[str | None]
     received_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    repo: Mapped[str | None]  # which of the hook's repositories it is about
 
 
 class HookRow(Base):
@@ -66,10 +67,31 @@ class HookRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     account: Mapped[str]
-    repo: Mapped[str]  # repos live above events: no foreign key may look up
+    # Repos live above events: no foreign key may look up. None: of an App or an organisation, for all its repositories.
+    repo: Mapped[str | None]
     secret_sealed: Mapped[bytes] = mapped_column(LargeBinary)
     previous_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    log_read_to: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # GitHub's number of the newest delivery a sweep has seen
+
+
+class ConnectionRow(Base):
+    """How a repository is reached on GitHub, and when it is looked at next."""
+
+    __tablename__ = "connections"
+    __table_args__ = (
+        Index(None, "look_at"),
+        Index(None, "installation", postgresql_where=text("installation IS NOT NULL")),
+    )
+
+    repo: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str]
+    installation: Mapped[int | None] = mapped_column(BigInteger)  # GitHub's number of it
+    look_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    looked_at: Mapped[datetime | None]
+    reason: Mapped[str | None]  # why the last look failed
 
 
 class DecisionRow(Base):

@@ -1,1 +1,6 @@
--- installations, and what a sweep of deliveries has seen. Statements end with a semicolon at the end of a line.
+-- one webhook address for many repositories, taken back.
+DROP TABLE connections;
+ALTER TABLE deliveries DROP COLUMN repo;
+ALTER TABLE hooks DROP COLUMN log_read_to;
+DELETE FROM hooks WHERE repo IS NULL;
+ALTER TABLE hooks ALTER COLUMN repo SET NOT NULL;
