@@ -210,7 +210,10 @@ class Syncing:
         code = await self.code(path, ref)
         async with self.transactions() as session:
             found = await stacks.ensure_state(session, code, state)
-            await stacks.update_state(session, found.id, status="active", commit=code.commit)
+            await session.execute(
+                text("UPDATE stack_states SET status = 'active', commit = :commit WHERE id = :id"),
+                {"commit": code.commit, "id": found.id},
+            )
             return await stacks.get_state(session, found.id)
 
     async def runs(self, code: str | None = None) -> list[Run]:
