@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,36 @@ async def record(
         {"account": account, "subject": subject, "name": name, "n": n, "payload": json.dumps(payload or {})},
     )
     return done.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One event to append."""
+
+    account: str
+    subject: str
+    name: str
+    n: str
+    payload: Mapping[str, Any]
+
+
+async def record_all(session: Session, facts: Sequence[Fact]) -> None:
+    """Append many facts, each once, in their order: one statement."""
+    if not facts:
+        return
+    told = [
+        {"account": f.account, "subject": f.subject, "name": f.name, "n": f.n, "payload": dict(f.payload), "nth": i}
+        for i, f in enumerate(facts)
+    ]
+    await session.execute(
+        text(
+            "INSERT INTO events (account, subject, name, n, payload) SELECT account, subject, name, n, payload"
+            " FROM jsonb_to_recordset(CAST(:told AS jsonb))"
+            " AS x(account text, subject text, name text, n text, payload jsonb, nth int) ORDER BY nth"
+            " ON CONFLICT (subject, name, n) DO NOTHING"
+        ),
+        {"told": json.dumps(told)},
+    )
 
 
 async def ring(session: Session, kind: Bell, key: str) -> None:
@@ -126,11 +157,36 @@ async def record_decision(session: Session, decision: DecisionRecord) -> Decisio
     return DecisionId(str(stored))
 
 
+async def record_decisions(session: Session, decisions: Sequence[DecisionRecord]) -> None:
+    """Store many decisions, each once: one statement, for those whose ids nobody needs."""
+    if not decisions:
+        return
+    columns = (
+        "id text, account text, subject text, generation int, question text, digest text, operation text, inputs jsonb,"
+        " tzdata text, at timestamptz, decision text, tree jsonb, next_check timestamptz"
+    )
+    names = ", ".join(column.split()[0] for column in columns.split(", "))
+    told = [
+        {name: getattr(d, name) for name in names.split(", ") if name not in {"id", "digest"}}
+        | {"id": new_id(), "digest": decision_digest(d), "inputs": dict(d.inputs)}
+        for d in decisions
+    ]
+    await session.execute(
+        text(
+            f"INSERT INTO decisions ({names}) SELECT {names}"
+            f" FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x({columns})"
+            " ON CONFLICT (subject, generation, question, digest) DO NOTHING"
+        ),
+        {"told": json.dumps(told, default=str)},
+    )
+
+
 async def pusher_of(session: Session, repo: str, ref: str, commit: str) -> str | None:
     """Who GitHub says pushed this commit to this ref, if a recent delivery told; git itself does not know."""
     rows = await session.execute(
         text(
-            "SELECT d.body FROM deliveries d JOIN hooks h ON h.id = d.hook WHERE h.repo = :repo AND d.event = 'push'"
+            "SELECT d.body FROM deliveries d JOIN hooks h ON h.id = d.hook"
+            " WHERE (h.repo = :repo OR d.repo = :repo) AND d.event = 'push'"
             " AND d.status = 'received' AND length(d.body) < 262144 ORDER BY d.received_at DESC LIMIT 20"
         ),
         {"repo": repo},

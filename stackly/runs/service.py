@@ -1,13 +1,15 @@
 """Commands on runs: ask for one, cancel one. Nothing here waits and nothing here talks to Temporal."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from stackly import db
 from stackly.db import Session
 from stackly.errors import Conflict
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
-from stackly.runs import store
+from stackly.runs import creating, store
 from stackly.runs.model import (
     QUEUE_PATIENCE,
     SUPERSEDING,
@@ -17,6 +19,7 @@ from stackly.runs.model import (
     RunEvent,
     Waiting,
 )
+from stackly.stacks import registry_store
 from stackly.stacks import store as stacks
 
 
@@ -29,32 +32,44 @@ async def create_run(session: Session, new: NewRun) -> Run | None:
 
     Returns None when this very cause has made its run already, so that a repeated sync is harmless.
     """
-    await stacks.get_state(session, new.state, lock=True)
+    return (await create_runs(session, [new])).get(new.state)
+
+
+async def create_runs(session: Session, wanted: Sequence[NewRun]) -> dict[str, Run]:
+    """The same for many states of one account, each at most once. Shape: state -> its run, where one was made."""
+    await stacks.lock_states(session, [n.state for n in wanted])
     at = await db.now(session)
-    if new.slot is not None and new.kind in SUPERSEDING:
-        for older in await store.queued_in_slot(session, new.state, new.slot):
-            if older.generation >= new.generation:
-                return None
-            await store.transition(
-                session, older, RunEvent.SUPERSEDE, at=at, reason=f"a newer push to {new.branch} ({new.commit[:7]})"
-            )
+    blocked = await _superseded(session, wanted, at)
+    fresh = [n for n in wanted if n.state not in blocked]
+    if not fresh:
+        return {}
+    seqs = await registry_store.next_seqs(session, [n.state for n in fresh])
+    waiting = Waiting(Blocker.QUEUE, "waiting for admission", at + QUEUE_PATIENCE, next_check=at)
+    made = await creating.insert_runs(session, [(n, seqs[n.state]) for n in fresh], waiting)
+    await events.record_all(session, [_created(run) for run in made])
+    if made:
+        await events.ring(session, Bell.ADMIT, made[0].account)
+    return {run.state: run for run in made}
+
+
+def _created(run: Run) -> events.Fact:
+    payload = {"run": run.id, "kind": run.kind, "stack": run.code, "commit": run.commit, "trigger": dict(run.trigger)}
+    return events.Fact(run.account, f"run/{run.id}", EventName.RUN_CREATED, "", payload)
+
+
+async def _superseded(session: Session, wanted: Sequence[NewRun], at: datetime) -> set[str]:
+    """Replace what waits in the slots. Returns the states whose slot holds a run that is not older."""
+    slots = {(str(n.state), n.slot): n for n in wanted if n.slot is not None and n.kind in SUPERSEDING}
+    waiting = await creating.replaceable(session, slots) if slots else []
+    found = [(slots[str(r.state), str(r.slot)], r) for r in waiting]
+    blocked = {new.state for new, older in found if older.generation >= new.generation}
+    for new, older in found:
+        if new.state not in blocked:
+            reason = f"a newer push to {new.branch} ({new.commit[:7]})"
+            await store.transition(session, older, RunEvent.SUPERSEDE, at=at, reason=reason)
             if older.is_admitted:
                 await events.ring(session, Bell.RUN_RING, older.id)  # its workflow waits for a vote
-    seq = await stacks.next_seq(session, new.state)
-    waiting = Waiting(Blocker.QUEUE, "waiting for admission", at + QUEUE_PATIENCE, next_check=at)
-    run = await store.insert_run(session, new, seq=seq, waiting=waiting)
-    if run is None:
-        return None
-    await events.record(
-        session,
-        run.account,
-        f"run/{run.id}",
-        EventName.RUN_CREATED,
-        "",
-        {"run": run.id, "kind": run.kind, "stack": run.code, "commit": run.commit, "trigger": dict(run.trigger)},
-    )
-    await events.ring(session, Bell.ADMIT, run.account)
-    return run
+    return blocked
 
 
 async def cancel(session: Session, account: str, run_id: str, *, actor: str) -> Run:

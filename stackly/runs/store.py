@@ -241,19 +241,6 @@ async def claim_execution(session: Session, run: str, execution: str) -> Run | N
     return None if row is None else as_run(row)
 
 
-async def queued_in_slot(session: Session, state: str, slot: str) -> list[Run]:
-    """Push-caused runs of that slot which a newer push replaces: not admitted, or a deploy before its gate."""
-    rows = await session.execute(
-        text(
-            f"SELECT * FROM operations WHERE state = :state AND slot = :slot AND {OPEN}"
-            " AND (epoch IS NULL OR (kind IN ('deploy','preview') AND status IN ('planning','awaiting_approval')))"
-            " ORDER BY id FOR UPDATE"
-        ),
-        {"state": state, "slot": slot},
-    )
-    return [as_run(r) for r in rows.mappings()]
-
-
 async def current_run(session: Session, state: str) -> Run | None:
     """The admitted, open, mutating run of a state."""
     rows = await session.execute(

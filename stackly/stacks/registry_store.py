@@ -1,0 +1,211 @@
+"""SQL of a sync: many stacks of one ref at once. However many there are, a step is one statement."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from stackly.db import Session
+from stackly.ids import new_id
+from stackly.stacks.model import FoundStack, Repo, StackCode, StackState, state_key
+from stackly.stacks.store import _code, _state
+
+_LIVE = "status IN ('active','rejected')"
+_CODE = (
+    "id text, path text, name text, tree text, commit text, bundle text, kind text, config jsonb, errors jsonb,"
+    " requires jsonb, status text, reason text, moved_from text"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What the registry says of a place, in short."""
+
+    code: str
+    path: str
+    key: str
+    name: str
+    commit: str
+    rejected: bool
+
+
+async def places(session: Session, repo: str, ref: str) -> dict[str, Registered]:
+    """The stacks that stand in a ref, by path."""
+    rows = await session.execute(
+        text(
+            "SELECT id, path, tree, name, commit, status = 'rejected' AS rejected FROM stack_codes"
+            f" WHERE repo = :repo AND ref = :ref AND {_LIVE}"
+        ),
+        {"repo": repo, "ref": ref},
+    )
+    return {r.path: Registered(r.id, r.path, r.tree, r.name, r.commit, r.rejected) for r in rows}
+
+
+async def codes_at(session: Session, repo: str, ref: str, paths: Iterable[str]) -> dict[str, StackCode]:
+    """The stacks that stand at these paths, locked in the order of their ids."""
+    rows = await session.execute(
+        text(
+            f"SELECT * FROM stack_codes WHERE repo = :repo AND ref = :ref AND path = ANY(:paths) AND {_LIVE}"
+            " ORDER BY id FOR UPDATE"
+        ),
+        {"repo": repo, "ref": ref, "paths": sorted(paths)},
+    )
+    return {r["path"]: _code(r) for r in rows.mappings()}
+
+
+async def loose_at(session: Session, repo: str, ref: str, paths: Iterable[str]) -> dict[str, StackCode]:
+    """Loose stacks that stood at these paths and went nowhere else, locked: who comes back there is the same one."""
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_codes c WHERE repo = :repo AND ref = :ref AND path = ANY(:paths) AND status = 'loose'"
+            " AND NOT EXISTS (SELECT 1 FROM stack_codes n WHERE n.moved_from = c.id"
+            "   AND n.status IN ('active','rejected')) ORDER BY id FOR UPDATE"
+        ),
+        {"repo": repo, "ref": ref, "paths": sorted(paths)},
+    )
+    return {r["path"]: _code(r) for r in rows.mappings()}
+
+
+async def loose_of(session: Session, codes: Iterable[str]) -> dict[str, StackCode]:
+    """Those of these stacks that are loose, locked, by id."""
+    rows = await session.execute(
+        text("SELECT * FROM stack_codes WHERE id = ANY(:ids) AND status = 'loose' ORDER BY id FOR UPDATE"),
+        {"ids": sorted(codes)},
+    )
+    return {r["id"]: _code(r) for r in rows.mappings()}
+
+
+async def twins(session: Session, gone: StackCode) -> StackCode | None:
+    """A stack that came later, has the same content and is not known to come from anywhere: the copy that stayed."""
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_codes WHERE repo = :repo AND ref = :ref AND tree = :tree AND status = 'active'"
+            " AND moved_from IS NULL AND id <> :id AND registered_at >= :at ORDER BY path LIMIT 1 FOR UPDATE"
+        ),
+        {"repo": gone.repo, "ref": gone.ref, "tree": gone.tree, "id": gone.id, "at": gone.registered_at},
+    )
+    row = rows.mappings().one_or_none()
+    return None if row is None else _code(row)
+
+
+async def set_moved_from(session: Session, code: str, origin: str) -> None:
+    await session.execute(
+        text("UPDATE stack_codes SET moved_from = :origin WHERE id = :id"), {"id": code, "origin": origin}
+    )
+
+
+async def leave_places(session: Session, codes: Iterable[str]) -> None:
+    """Others may come to where these stood; what becomes of them is decided next."""
+    await session.execute(
+        text("UPDATE stack_codes SET status = 'loose', updated_at = clock_timestamp() WHERE id = ANY(:ids)"),
+        {"ids": sorted(codes)},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A stack as a commit has it. Shape: `code` is the row it is from now on, None for a new one."""
+
+    found: FoundStack
+    code: str | None
+    moved_from: str | None
+
+
+async def write_codes(
+    session: Session, repo: Repo, ref: str, commit: str, standing: Sequence[Standing]
+) -> dict[str, StackCode]:
+    """Register, update, move or reject. Shape: by path."""
+    told = [_told(s, commit) for s in standing]
+    rows = await session.execute(
+        text(
+            "INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, bundle, kind, config, errors,"
+            " requires, status, reason, moved_from)"
+            " SELECT id, :account, :repo, :ref, path, name, tree, commit, bundle, kind, config, errors, requires,"
+            f" status, reason, moved_from FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x({_CODE}) ORDER BY id"
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, tree = excluded.tree, commit = excluded.commit,"
+            " bundle = coalesce(excluded.bundle, stack_codes.bundle), kind = excluded.kind, config = excluded.config,"
+            " errors = excluded.errors, requires = excluded.requires, status = excluded.status,"
+            " reason = excluded.reason, moved_from = coalesce(excluded.moved_from, stack_codes.moved_from),"
+            " updated_at = clock_timestamp() RETURNING *"
+        ),
+        {"account": repo.account, "repo": repo.id, "ref": ref, "told": json.dumps(told)},
+    )
+    return {r["path"]: _code(r) for r in rows.mappings()}
+
+
+def _told(standing: Standing, commit: str) -> dict[str, Any]:
+    found = standing.found
+    return {
+        "id": standing.code or new_id(),
+        "path": found.path,
+        "name": found.name,
+        "tree": found.tree_key,
+        "commit": commit,
+        "bundle": found.bundle,
+        "kind": found.kind,
+        "config": dict(found.config),
+        "errors": [dict(e) for e in found.errors],
+        "requires": None if found.requires is None else list(found.requires),
+        "status": "rejected" if found.errors else "active",
+        "reason": str(found.errors[0].get("message")) if found.errors else None,
+        "moved_from": standing.moved_from,
+    }
+
+
+async def ensure_states(session: Session, wanted: Iterable[tuple[StackCode, str]]) -> dict[tuple[str, str], StackState]:
+    """Long-lived states by stack and name, made where there is none. Shape: (stack, name) -> state, locked by id."""
+    told = []
+    for code, name in wanted:
+        state = new_id()
+        key = state_key(code.account, state)
+        told.append({"id": state, "account": code.account, "code": code.id, "name": name, "key": key})
+    given = json.dumps(told)
+    columns = "id text, account text, code text, name text, key text"
+    await session.execute(
+        text(
+            "INSERT INTO stack_states (id, account, code, name, key) SELECT id, account, code, name, key"
+            f" FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x({columns})"
+            " ON CONFLICT (code, name) WHERE test IS NULL DO NOTHING"
+        ),
+        {"told": given},
+    )
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_states WHERE test IS NULL AND (code, name) IN"
+            " (SELECT code, name FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x(code text, name text))"
+            " ORDER BY id FOR UPDATE"
+        ),
+        {"told": given},
+    )
+    return {(r["code"], r["name"]): _state(r) for r in rows.mappings()}
+
+
+async def next_seqs(session: Session, states: Iterable[str]) -> Mapping[str, int]:
+    """The order of runs of a state comes from here, under its row lock (ENGINE rule 4)."""
+    rows = await session.execute(
+        text("UPDATE stack_states SET next_seq = next_seq + 1 WHERE id = ANY(:ids) RETURNING id, next_seq - 1 AS seq"),
+        {"ids": sorted(states)},
+    )
+    return {r.id: r.seq for r in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """A stack that names paths outside its own directory."""
+
+    path: str
+    patterns: tuple[str, ...]
+
+
+async def watching(session: Session, repo: str, ref: str) -> list[Watching]:
+    """The valid stacks of a ref with `trigger.paths`, by path: one look at an index that holds only those."""
+    rows = await session.execute(
+        text(
+            "SELECT path, config #> '{trigger,paths}' AS patterns FROM stack_codes WHERE repo = :repo AND ref = :ref"
+            " AND status = 'active' AND config #> '{trigger,paths,0}' IS NOT NULL ORDER BY path"
+        ),
+        {"repo": repo, "ref": ref},
+    )
+    return [Watching(r.path, tuple(r.patterns)) for r in rows]
