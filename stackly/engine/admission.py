@@ -9,6 +9,7 @@ from stackly.agents import service as agents
 from stackly.approvals import store as approvals
 from stackly.approvals.model import ApprovalRequest
 from stackly.db import Session, Transactions
+from stackly.engine import standing
 from stackly.engine.digests import benchmark_digest
 from stackly.engine.judging import facts_for, judge, request_approval
 from stackly.engine.policies import PolicyBook
@@ -36,6 +37,7 @@ QUESTION = "admit"
 # The account's lock is held for one batch: a long one would make everybody else time out on it.
 BATCH = 50
 LOOK_AGAIN = timedelta(seconds=5)
+LOOK_LATER = timedelta(minutes=1)
 # Windows of many stacks open in the same instant; a stack's own offset spreads them.
 JITTER_S = 5
 
@@ -86,6 +88,10 @@ async def _consider(session: Session, run: Run, book: PolicyBook, *, has_room: b
     if run.cancel_requested:
         await store.transition(session, run, RunEvent.CANCEL, at=at, reason="cancelled")
         return False
+    against = await standing.objection(session, run)
+    if against is not None:
+        await _objected(session, run, against, at=at)
+        return False
     if run.kind is RunKind.DESTROY:
         return await _start(session, run, at=at)  # teardown needs no quota, window or approval (ENGINE rule 16)
     policies = book.current(run.spec.get("policies", []))
@@ -102,6 +108,18 @@ async def _consider(session: Session, run: Run, book: PolicyBook, *, has_room: b
         await _held(session, run, request, decision, at=at, decision_id=decision_id)
         return False
     return await _allowed(session, run, request, at=at, decision_id=decision_id, has_room=has_room)
+
+
+async def _objected(session: Session, run: Run, against: standing.Objection, *, at: datetime) -> None:
+    """Its code is gone: it ends. Its repository is out of reach: it waits."""
+    if not against.is_final:
+        waiting = Waiting(Blocker.POLICY, against.reason, run.deadline or at + QUEUE_PATIENCE, at + LOOK_LATER)
+        await store.set_waiting(session, run, waiting, at=at)
+        return
+    request = await approvals.open_request(session, run.id)
+    if request is not None:
+        await approvals.close_request(session, request.id, "void", against.reason)
+    await store.transition(session, run, RunEvent.SUPERSEDE, at=at, reason=against.reason)
 
 
 async def _rebound(session: Session, run: Run, policies: list[Policy]) -> Run:

@@ -7,6 +7,7 @@ from stackly import db
 from stackly.approvals import store as approvals
 from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest
 from stackly.db import Session
+from stackly.engine import standing
 from stackly.engine.contracts.control import GateAnswer, PlanRecord
 from stackly.engine.digests import plan_digest
 from stackly.engine.judging import facts_for, judge, request_approval
@@ -15,7 +16,7 @@ from stackly.events import store as events
 from stackly.events.model import EventName
 from stackly.policy.model import Decision
 from stackly.runs import store
-from stackly.runs.model import Blocker, Run, RunEvent, RunStatus, Waiting
+from stackly.runs.model import Blocker, Run, RunEvent, RunKind, RunStatus, Waiting
 from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
 from stackly.stacks.transitions import StateEvent
@@ -49,9 +50,12 @@ async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> 
     await events.record(
         session, run.account, f"run/{run.id}", EventName.PLAN_COMPLETED, given.plan.plan_sha256, {"run": run.id, **plan}
     )
+    spec = {**run.spec, "plan": plan}
+    if run.kind is RunKind.PREVIEW:
+        await store.update_run(session, run.id, spec=spec)
+        return GateAnswer("changed" if given.plan.changed else "unchanged")
     if not given.plan.changed:
         return GateAnswer("unchanged")
-    spec = {**run.spec, "plan": plan}
     digest = plan_digest(run.commit, spec, book.current(spec.get("policies", [])), plan)
     await _void_older(session, run, digest)
     run = await store.update_run(session, run.id, spec=spec, digest=digest)
@@ -89,10 +93,15 @@ async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
     at = await db.now(session)
     policies = book.current(run.spec.get("policies", []))
     request = await approvals.open_request(session, run.id)
+    against = await standing.objection(session, run)
+    if against is not None and against.is_final:
+        return await _withdrawn(session, run, request, against.reason, at)
     votes = await approvals.votes_for_digest(session, run.id, run.digest or "")
     facts = facts_for(run, now=at, digest=run.digest, votes=votes)
     decision, decision_id = await judge(session, run, policies, facts, QUESTION)
     run = await store.update_run(session, run.id, decision=decision_id)
+    if against is not None and decision.outcome == "allow":
+        return await _out_of_reach(session, run, against.reason, at)
     if decision.outcome == "deny":
         return await _rejected(session, run, request, decision, at)
     if decision.outcome == "hold":
@@ -106,6 +115,24 @@ async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
         session, run.account, f"run/{run.id}", EventName.DEPLOY_INITIATED, run.digest or "", {"run": run.id}
     )
     return GateAnswer("apply")
+
+
+async def _withdrawn(
+    session: Session, run: Run, request: ApprovalRequest | None, reason: str, at: datetime
+) -> GateAnswer:
+    if request is not None:
+        await approvals.close_request(session, request.id, "void", reason)
+    await store.transition(session, run, RunEvent.SUPERSEDE, at=at, reason=reason)
+    return GateAnswer("stop", reason)
+
+
+async def _out_of_reach(session: Session, run: Run, reason: str, at: datetime) -> GateAnswer:
+    """Nothing is applied of a repository that is suspended, archived or gone; what was approved stays approved."""
+    if run.status is RunStatus.PLANNING:
+        run = await store.transition(session, run, RunEvent.ASK_APPROVAL, at=at, deadline=DEFAULT_EXPIRY)
+    waiting = Waiting(Blocker.POLICY, reason, run.deadline or at + DEFAULT_EXPIRY)
+    await store.set_waiting(session, run, waiting, at=at)
+    return GateAnswer("wait", reason, wait_s=LOOK_AGAIN_S)
 
 
 async def _rejected(

@@ -87,6 +87,18 @@ async def running_tests(session: Session, account: str) -> int:
     return count
 
 
+async def before_gate(session: Session, state: str) -> list[Run]:
+    """Open deploys and plans of a state that have applied nothing yet, locked."""
+    rows = await session.execute(
+        text(
+            f"SELECT * FROM operations WHERE state = :state AND {OPEN} AND kind IN ('deploy','preview')"
+            " AND (epoch IS NULL OR status IN ('starting','planning','awaiting_approval')) ORDER BY id FOR UPDATE"
+        ),
+        {"state": state},
+    )
+    return [as_run(r) for r in rows.mappings()]
+
+
 async def accounts_with_due(session: Session) -> list[str]:
     """Accounts with a waiting run whose next look is due."""
     rows = await session.execute(

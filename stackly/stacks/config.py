@@ -96,6 +96,10 @@ class StackConfig:
         own = {named.name: named.variables for named in self.states}
         return {**self.variables, **own[state]}
 
+    def module_variables(self, state: str = DEFAULT_STATE) -> dict[str, Any]:
+        """What the module is given; the environment comes beside it. Raises: KeyError as `state_variables`."""
+        return {name: value for name, value in self.state_variables(state).items() if name != "environment"}
+
     def environment(self, state: str = DEFAULT_STATE) -> str | None:
         """What policies compare with; only text counts."""
         value = self.state_variables(state).get("environment")

@@ -68,22 +68,18 @@ async def code_gone(session: Session, code: StackCode, *, reason: str) -> list[S
     return [s for s in loose if s.status == StateStatus.LOOSE]
 
 
-async def code_moved(
-    session: Session, origin: StackCode, code: StackCode, *, same_tree: bool, gone: bool = True
-) -> list[StackState]:
+async def code_moved(session: Session, origin: StackCode, code: StackCode, *, same_tree: bool) -> list[StackState]:
     """The code of `origin` stands in `code` now (already written), with the same content or another (`same_tree`).
 
     Returns the states of `origin` that hold resources: loose, with `code` as their successor, and never destroyed by a
     timer. Whether one follows is what a plan against the new code tells: call `engine.loose.follow` where the deploy of
     `code` would be asked for; it asks for those plans and says why the state is not deployed into meanwhile.
-    `gone` False: `origin` keeps a place and a status of its own (two modules that were swapped).
     Raises: CodeMoveRefused.
     """
     how = "moved" if same_tree else "moved, and changed,"
     reason = f"{origin.path} {how} to {code.path} in {code.commit[:7]}"
     after = [await _loosened(session, origin, s, reason) for s in await store.states_of(session, origin.id)]
-    if gone:
-        await _settle(session, origin, after, reason, scheduled=False)
+    await _settle(session, origin, after, reason, scheduled=False)
     waiting = [s for s in after if s.status == StateStatus.LOOSE]
     why = f"{reason}; whether it follows is told by a plan against {code.path}"
     return [await loose_store.write_state(session, s.id, **{**_UNTIED, **_waits_for(code, why)}) for s in waiting]

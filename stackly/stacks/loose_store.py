@@ -1,6 +1,7 @@
 """SQL of what becomes of states whose code moved or went: statuses, successors, timers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -38,24 +39,25 @@ async def write_state(session: Session, state: str, **values: Any) -> StackState
     return _state(rows.mappings().one())
 
 
-async def waiting_for(session: Session, code: str) -> list[StackState]:
-    """Loose states that wait to follow this code, locked."""
+async def waiting_for(session: Session, codes: Sequence[str]) -> list[StackState]:
+    """Loose states that wait to follow one of these stacks, locked. Shape: by id."""
     rows = await session.execute(
-        text("SELECT * FROM stack_states WHERE successor = :code AND status = 'loose' ORDER BY id FOR UPDATE"),
-        {"code": code},
+        text("SELECT * FROM stack_states WHERE successor = ANY(:codes) AND status = 'loose' ORDER BY id FOR UPDATE"),
+        {"codes": list(codes)},
     )
     return [_state(r) for r in rows.mappings()]
 
 
-async def due(session: Session, *, limit: int) -> list[str]:
-    """Loose states whose time has come, by the database's clock, in repositories that are within reach."""
+async def due(session: Session, *, limit: int, state: str | None = None) -> list[str]:
+    """Loose states (or this one) whose time has come by the database's clock, of repositories within reach."""
     rows = await session.execute(
         text(
             "SELECT s.id FROM stack_states s JOIN stack_codes c ON c.id = s.code JOIN repos r ON r.id = c.repo"
             " WHERE s.destroy_at <= clock_timestamp() AND s.status = 'loose' AND s.successor IS NULL"
-            " AND r.status = 'active' ORDER BY s.destroy_at, s.id LIMIT :limit"
+            " AND r.status = 'active' AND (CAST(:state AS text) IS NULL OR s.id = :state)"
+            " ORDER BY s.destroy_at, s.id LIMIT :limit"
         ),
-        {"limit": limit},
+        {"limit": limit, "state": state},
     )
     return list(rows.scalars())
 
@@ -95,3 +97,28 @@ async def emptied_codes(session: Session, *, limit: int, code: str | None = None
         {"limit": limit, "code": code},
     )
     return list(rows.scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand for a run: its code, its repository, and which code its state belongs to now."""
+
+    code: str
+    path: str
+    code_status: str
+    code_reason: str | None
+    repo: str
+    repo_status: str
+    state_code: str
+
+
+async def standing(session: Session, code: str, state: str) -> Standing:
+    rows = await session.execute(
+        text(
+            "SELECT c.id, c.path, c.status, c.reason, r.full_name, r.status AS repo_status, s.code AS state_code"
+            " FROM stack_codes c JOIN repos r ON r.id = c.repo, stack_states s WHERE c.id = :code AND s.id = :state"
+        ),
+        {"code": code, "state": state},
+    )
+    row = rows.one()
+    return Standing(row.id, row.path, row.status, row.reason, row.full_name, row.repo_status, row.state_code)

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from stackly import clock, db
 from stackly.db import Session, Transactions
-from stackly.engine import gates, teardowns
+from stackly.engine import gates, loose, teardowns
 from stackly.engine.contracts.control import (
     ApplyRecord,
     Boundary,
@@ -49,12 +49,14 @@ from stackly.teardown import store as obligations
 _BEGINS: Mapping[RunKind, RunEvent] = {
     RunKind.BENCHMARK: RunEvent.LOAD,
     RunKind.DEPLOY: RunEvent.PLAN,
+    RunKind.PREVIEW: RunEvent.PLAN,
     RunKind.DESTROY: RunEvent.TEAR_DOWN,
 }
 # What a run does after it recovered, by kind: it goes on where its kind works.
 _RESUMES: Mapping[RunKind, RunEvent] = {
     RunKind.BENCHMARK: RunEvent.LOAD,
     RunKind.DEPLOY: RunEvent.PLAN,
+    RunKind.PREVIEW: RunEvent.PLAN,
     RunKind.DESTROY: RunEvent.TEAR_DOWN,
 }
 _MODULE = (
@@ -169,6 +171,9 @@ class Runs(RunActivities):
     @activity.defn(name="run.finish")
     async def finish(self, end: RunEnd) -> None:
         async with self._transactions() as session:
+            if (await store.get_run(session, end.run)).kind is RunKind.PREVIEW:
+                await loose.finish_preview(session, end)
+                return
             run = await store.get_run(session, end.run, lock=True)
             if run.is_terminal:
                 return

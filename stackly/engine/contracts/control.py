@@ -109,7 +109,7 @@ class StepLook:
 
 @dataclass(frozen=True)
 class GateAnswer:
-    """Shape: answer apply, wait, plan (anew), stop (the run has ended)."""
+    """Shape: answer apply, wait, plan (anew), unchanged, changed (of a preview), stop (the run has ended)."""
 
     answer: str
     reason: str = ""

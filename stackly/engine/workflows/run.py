@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @workflow.defn(name="Run")
 class RunWorkflow:
-    """Carries out a benchmark, a deploy or a destroy."""
+    """Carries out a benchmark, a deploy, a preview or a destroy."""
 
     def __init__(self) -> None:
         self.rung = False
@@ -87,6 +87,8 @@ class RunWorkflow:
             return await self._benchmark()
         if self.plan.kind == "deploy":
             return await self._deploy()
+        if self.plan.kind == "preview":
+            return await self._preview()
         return await self._destroy()
 
     # -- benchmark ------------------------------------------------------------------------------------------------
@@ -158,6 +160,17 @@ class RunWorkflow:
         await local(RunActivities.record_apply, ApplyRecord(self.id, at(), outcome.outputs))
         await self.phases.go("")
         return RunEnd(self.id, at(), changed=True)
+
+    async def _preview(self) -> RunEnd:
+        """A plan, and nothing after it: what it says is judged when the run ends."""
+        await self.phases.go("plan")
+        self.plans = self.plan.plans
+        made = await self._site(SiteActivities.plan, self._planned, PlanOutcome)
+        answer = await local(RunActivities.record_plan, PlanRecord(self.id, at(), made))
+        if answer.answer == "stop":
+            raise StepCancelled(answer.reason)
+        await self.phases.go("")
+        return RunEnd(self.id, at(), changed=answer.answer != "unchanged")
 
     # -- destroy --------------------------------------------------------------------------------------------------
 

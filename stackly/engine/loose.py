@@ -1,0 +1,232 @@
+"""States whose code moved follow when the plan against the new code changes nothing. Loose ones end when due."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from stackly import clock, db, log
+from stackly.db import Session, Transactions
+from stackly.engine.contracts.control import RunEnd
+from stackly.errors import Conflict
+from stackly.events import store as events
+from stackly.events.model import Bell
+from stackly.runs import queue, reads, service
+from stackly.runs import store as runs_store
+from stackly.runs import tests as tests_store
+from stackly.runs.model import TRANSITIONS, NewRun, Run, RunEvent, RunKind
+from stackly.stacks import association, lifecycle, loose_store
+from stackly.stacks import store as stacks
+from stackly.stacks.config import StackConfig
+from stackly.stacks.model import StackCode, StackKind, StackState, StateStatus
+from stackly.stacks.transitions import StateEvent
+
+_log = log.get("engine")
+
+BATCH = 50
+
+
+class NeverDeployed(Conflict):
+    """A destroy uses the code and the variables of the last deploy."""
+
+    title = "Nothing was ever deployed into this state."
+
+
+async def follow(session: Session, wanted: Sequence[tuple[StackCode, NewRun]]) -> dict[str, dict[str, str]]:
+    """Ask for a plan of every state that waits to follow one of these stacks. Call it before asking for their deploys.
+
+    Returns stack id -> state name -> why nothing is deployed into a state of that name now: it would make everything a
+    second time. Shape: each run as for a deploy of its stack's default state, with slot and generation; a newer one
+    replaces the plans that it finds. Stacks without a waiting state are not in the answer.
+    """
+    by_id = {code.id: (code, new) for code, new in wanted if code.kind == StackKind.PLAIN}
+    found: dict[str, dict[str, str]] = {}
+    for state in await loose_store.waiting_for(session, list(by_id)) if by_id else []:
+        assert state.successor is not None  # that is what was asked for
+        code, new = by_id[state.successor]
+        found.setdefault(code.id, {})[state.name] = await _plan_for(session, code, state, new)
+    return found
+
+
+async def _plan_for(session: Session, code: StackCode, state: StackState, new: NewRun) -> str:
+    origin = await stacks.get_code(session, state.code)
+    until = f"state {state.name} of {origin.path} follows when a plan against {code.path} changes nothing"
+    config = StackConfig.from_json(code.config)
+    try:
+        spec = for_state(new.spec, config, state.name)
+    except KeyError:
+        why = f'{code.path}/stackly.hcl has no state "{state.name}"'
+        await _stays(session, state, code, why)
+        return why
+    asked = replace(
+        new,
+        state=state.id,
+        kind=RunKind.PREVIEW,
+        cause=f"move:{new.slot or code.id}",
+        trigger={**new.trigger, "kind": "move", "moved_from": origin.id},
+        spec=spec,
+        digest=None,
+        agent=state.agent,
+    )
+    run = await service.create_run(session, asked)
+    return f"{until}{f' (run {run.id})' if run else ''}; nothing is deployed beside it meanwhile"
+
+
+def for_state(spec: Mapping[str, Any], config: StackConfig, state: str) -> dict[str, Any]:
+    """What is carried out for that state of the code. Raises: KeyError when the configuration has no such state."""
+    return {
+        **spec,
+        "variables": config.module_variables(state),
+        "environment": config.environment(state) or "",
+    }
+
+
+async def finish_preview(session: Session, end: RunEnd) -> None:
+    """The end of a plan that changes nothing by itself; one asked for by a move decides whether the state follows."""
+    seen = await runs_store.get_run(session, end.run)
+    code, state = await _locked(session, seen)
+    run = await runs_store.get_run(session, end.run, lock=True)
+    if run.is_terminal:
+        return
+    at = clock.parse(end.at)
+    status = "failed" if end.error else "succeeded"
+    await tests_store.end_open_phases(session, run.id, "", at, status, end.error or None)
+    if end.cancelled or run.cancel_requested:
+        await runs_store.transition(session, run, RunEvent.CANCEL, at=at, reason="cancelled")
+        return
+    reason = end.error or None
+    if run.trigger.get("kind") == "move":
+        reason = await _told(session, run, code, state, end)
+    event = RunEvent.FAIL if end.error else RunEvent.SUCCEED
+    await runs_store.transition(session, run, event, at=at, reason=reason, changed=end.changed)
+
+
+async def _locked(session: Session, run: Run) -> tuple[StackCode, StackState]:
+    """Codes before states before the run, ascending (ENGINE rule 10)."""
+    seen = await stacks.get_state(session, run.state)
+    for code in sorted({run.code, seen.code}):
+        await stacks.get_code(session, code, lock=True)
+    there = await stacks.states_of(session, run.code)
+    await stacks.lock_states(session, [run.state, *(s.id for s in there)])
+    return await stacks.get_code(session, run.code), await stacks.get_state(session, run.state)
+
+
+async def _told(session: Session, run: Run, code: StackCode, state: StackState, end: RunEnd) -> str | None:
+    """What the plan says about the move, as the state's reason and the run's. None: the state followed."""
+    if state.status != StateStatus.LOOSE or state.successor != code.id:
+        return f"state {state.name} does not wait to follow {code.path} any more"
+    plan: Mapping[str, Any] = run.spec.get("plan") or {}
+    why = f"the plan against {code.path} would {_amounts(plan)}"
+    if end.error:
+        why = f"the plan against {code.path} failed: {end.error}"
+    elif (state.serial or 0) != (plan.get("serial") or 0):
+        why = f"what state {state.name} holds changed while it was planned"
+    elif not end.changed:
+        how = f"the plan against {code.path} at {run.commit[:7]} changes nothing (run {run.id})"
+        try:
+            await association.associate(session, state, code, name=state.name, how=how, actor="stackly")
+        except association.AssociationRefused as e:
+            why = e.detail
+        else:
+            await stacks.update_state(session, state.id, commit=run.commit)
+            return None
+    await _stays(session, state, code, why)
+    return why
+
+
+def _amounts(plan: Mapping[str, Any]) -> str:
+    amounts = [(word, int(plan.get(key) or 0)) for word, key in _WORDS]
+    if not any(n for _, n in amounts):
+        return "change outputs only"
+    return ", ".join(f"{word} {n}" for word, n in amounts)
+
+
+_WORDS = (("add", "create"), ("change", "update"), ("destroy", "delete"))
+
+
+async def _stays(session: Session, state: StackState, code: StackCode, why: str) -> None:
+    """It waits for a person, with the evidence and the one command that does it anyway."""
+    named = "" if state.name == "default" else f" --state {state.name}"
+    reason = f"{why}; `stackly stack associate {state.code} {code.id}{named}` to do it anyway"
+    await loose_store.write_state(session, state.id, reason=reason)
+
+
+async def withdraw(session: Session, state: StackState, *, reason: str) -> list[Run]:
+    """Open deploys of a state that have not passed their gate end: what they would apply is not what counts now.
+
+    Call it with the state locked, when its code is gone or moved. The gate asks as well (`objection`).
+    """
+    at = await db.now(session)
+    ended = []
+    for run in await queue.before_gate(session, state.id):
+        event = RunEvent.SUPERSEDE if RunEvent.SUPERSEDE in TRANSITIONS[run.status] else RunEvent.CANCEL
+        ended.append(await runs_store.transition(session, run, event, at=at, reason=reason))
+        if run.is_admitted:
+            await events.ring(session, Bell.RUN_RING, run.id)  # its workflow may wait for a vote
+    return ended
+
+
+async def sweep(transactions: Transactions) -> int:
+    """Ask for the destroys that are due; deregister stacks whose last state ended. Returns how many were asked."""
+    async with transactions() as session:
+        await lifecycle.states_ended(session, limit=BATCH)
+        due = await loose_store.due(session, limit=BATCH)
+    asked = 0
+    for state in due:
+        async with transactions() as session:
+            asked += await _ended_by_policy(session, state)
+    return asked
+
+
+async def _ended_by_policy(session: Session, state_id: str) -> bool:
+    """Everything is looked at again under the state's lock: it may have been associated, or its code may be back."""
+    state = await stacks.get_state(session, state_id, lock=True)
+    if state_id not in await loose_store.due(session, limit=1, state=state_id):
+        return False
+    try:
+        run = await request_destroy(
+            session,
+            state,
+            cause=f"policy:{state.destroy_at}",
+            trigger={"kind": "policy", "actor": "stackly", "ref": None, "pull_request": None, "paths": []},
+            reason=f"its stack is deregistered, and auto_destroy was due: {state.reason}",
+        )
+    except Conflict as e:
+        _log.warning("loose.not_destroyed", state_id=state.id, reason=e.detail)
+        await loose_store.write_state(session, state.id, destroy_at=None, reason=e.detail)
+        return False
+    _log.info("loose.destroy_asked", state_id=state.id, run_id=run.id)
+    return True
+
+
+async def request_destroy(
+    session: Session, state: StackState, *, cause: str, trigger: Mapping[str, Any], reason: str
+) -> Run:
+    """Ask for the destroy of a long-lived state, which the caller has locked; the open one is returned.
+
+    It needs no code of today: the state is destroyed by the code and variables that it was deployed with.
+    Raises: NeverDeployed, StateMoveRefused.
+    """
+    open_ = await runs_store.open_destroy(session, state.id)
+    if open_ is not None:
+        return open_
+    last = await reads.find_deployed(session, state.account, state.id)
+    if last is None:
+        raise NeverDeployed(f"No run of state {state.name} says how it was made.", state=state.id)
+    new = NewRun(
+        account=state.account,
+        code=state.code,
+        state=state.id,
+        kind=RunKind.DESTROY,
+        cause=cause,
+        generation=last["generation"],
+        branch=last["branch"],
+        commit=last["commit"],
+        trigger=trigger,
+        spec=last["spec"],
+        agent=state.agent,
+        reason=reason,
+    )
+    await lifecycle.move_state(session, state.id, StateEvent.DESTROY_ASKED)
+    run = await service.create_run(session, new)
+    assert run is not None  # the cause is new
+    return run
