@@ -25,6 +25,9 @@ class S3(BaseModel):
 class Settings(BaseSettings):
     """Every setting of the control plane: `config.json` of the home, overridden by STACKLY_… variables.
 
+    `github_url` is github.com, an Enterprise server or SUBDOMAIN.ghe.com, `github_app` an App's client id or number,
+    `github_app_key` the file of its private key; `hub_url` wins over all of it. A lost webhook costs `sweep_every_s`.
+
     Shape: addresses are host:port, URLs carry no trailing slash. `gateway_address` takes mTLS, `enrol_address` server
     TLS only.
     """
@@ -53,7 +56,11 @@ class Settings(BaseSettings):
     postgres_majors: tuple[str, ...] = ("16", "18")
     policies: Path | None = None
     terraform_releases: str = "https://releases.hashicorp.com"
+    github_url: str = "https://github.com"
     github_token: SecretStr = SecretStr("")
+    github_app: str = ""
+    github_app_key: Path | None = None
+    sweep_every_s: float = Field(default=300.0, gt=0)
     github_client_id: str = ""
     github_client_secret: SecretStr = SecretStr("")
     vault_address: str | None = None

@@ -13,6 +13,7 @@ from stackly.api import (
     approvals,
     artifacts,
     events,
+    github,
     health,
     inventory,
     login,
@@ -25,25 +26,27 @@ from stackly.api import (
 )
 from stackly.api.edge import Edge
 from stackly.api.feed import RunFeed
-from stackly.api.github import GitHub
 from stackly.api.hooks import HookBook
 from stackly.api.metrics import Metrics
 from stackly.api.parts import ApiConfig, Objects, Parts
 from stackly.api.schema import document, operation_name
 from stackly.api.webhooks import Webhooks
+from stackly.engine.process import github_of
 from stackly.events.inbox import Inbox
+from stackly.git.github_client import GitHub
+from stackly.git.github_rest import GitHubHost
 from stackly.secrets import Keyring, KeySource
 from stackly.settings import Settings
 from stackly.storage import Store
 
-GITHUB_API = "https://api.github.com"
-GITHUB_WEB = "https://github.com"
-
 
 def assemble(
-    config: ApiConfig, keyring: KeySource, objects: Objects, *, github: httpx.AsyncBaseTransport | None = None
+    config: ApiConfig, keyring: KeySource, objects: Objects, *, github: httpx.AsyncBaseTransport | GitHub | None = None
 ) -> Parts:
     """The parts of one process; nothing is connected before `running`."""
+    if not isinstance(github, GitHub):
+        host = GitHubHost(config.github_url.rstrip("/"), config.github_api_url.rstrip("/"))
+        github = GitHub(host, config.github_token, transport=github)
     engine = db.engine(config.database_url, application="stackly-api", size=config.pool_size)
     transactions = db.transactions(engine)
     return Parts(
@@ -51,7 +54,7 @@ def assemble(
         transactions=transactions,
         inbox=Inbox(config.database_url),
         hooks=HookBook(transactions, keyring),
-        github=GitHub(config.github_api_url, config.github_url, config.github_token, transport=github),
+        github=github,
         objects=objects,
         feed=RunFeed(config.database_url),
         metrics=Metrics(),
@@ -62,16 +65,17 @@ def assemble(
 def assemble_from(settings: Settings) -> tuple[Parts, Store]:
     """The parts, and the store that the agents' gateway shares."""
     s3 = settings.s3
+    github = github_of(settings)
     config = ApiConfig(
         database_url=settings.database_url,
         public_url=settings.api_url,
-        github_url=settings.hub_url or GITHUB_WEB,
-        github_api_url=settings.hub_url or GITHUB_API,
+        github_url=github.host.web,
+        github_api_url=github.host.api,
         github_token=settings.github_token.get_secret_value() or None,
         pool_size=settings.database_pool,
     )
     objects = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
-    return assemble(config, Keyring(settings.keyring), objects), objects
+    return assemble(config, Keyring(settings.keyring), objects, github=github), objects
 
 
 def load_settings(home: Path) -> Settings:
@@ -105,7 +109,7 @@ def routes() -> FastAPI:
         separate_input_output_schemas=False,
     )
     api = APIRouter(prefix="/api/v1")
-    for room in (repos, stacks, runs, stream, artifacts, approvals, agents, events, inventory, login, health):
+    for room in (github, repos, stacks, runs, stream, artifacts, approvals, agents, events, inventory, login, health):
         api.include_router(room.router)
     app.include_router(api)
     for room_with_page in (login, health, web):

@@ -7,6 +7,7 @@ from stackly.db import Session, Transactions
 from stackly.events import inbox
 from stackly.ids import AccountId, RepoId
 from stackly.secrets import KeySource
+from stackly.stacks import connections_store as connections
 
 # A wrong signature may mean that the secret was rotated on another replica; it is looked up again this rarely.
 _RELOAD_AFTER_S = 2.0
@@ -16,10 +17,11 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class KnownHook:
-    """Shape: `secrets` are the current one, then the previous one where there is one."""
+    """Shape: `secrets` are the current one, then the previous one; without `repo` it serves many repositories."""
 
     id: str
-    repo: RepoId
+    account: AccountId
+    repo: RepoId | None
     secrets: tuple[bytes, ...]
     read_at: float
 
@@ -38,6 +40,7 @@ class HookBook:
         self._keyring = keyring
         self._known: dict[str, KnownHook] = {}
         self._unknown: dict[str, float] = {}
+        self._repos: dict[tuple[AccountId, int], RepoId] = {}
 
     async def get(self, hook: str) -> KnownHook | None:
         return self._known.get(hook) or await self.reload(hook)
@@ -53,7 +56,7 @@ class HookBook:
             return None
         sealed = [row.secret_sealed, *([row.previous_sealed] if row.previous_sealed else [])]
         opened = tuple(secrets.unseal(self._keyring, row.account, bytes(s), _aad(hook)) for s in sealed)
-        known = KnownHook(id=hook, repo=row.repo, secrets=opened, read_at=clock.monotonic())
+        known = KnownHook(hook, row.account, row.repo, secrets=opened, read_at=clock.monotonic())
         self._known[hook] = known
         return known
 
@@ -63,12 +66,31 @@ class HookBook:
             self._unknown.clear()
         self._unknown[hook] = clock.monotonic()
 
-    async def create(self, session: Session, account: AccountId, repo: RepoId) -> tuple[str, bytes]:
-        """The hook of a repository and its secret; made when it has none."""
-        found = await inbox.find_hook_of(session, repo)
+    async def repo_of(self, account: AccountId, github_id: int) -> RepoId | None:
+        """Which repository of ours GitHub's number is. Kept when it is one: a number never becomes another's."""
+        known = self._repos.get((account, github_id))
+        if known is not None:
+            return known
+        async with self._transactions() as session:
+            found = await connections.find_repo(session, account, github_id)
+        if found is not None:
+            if len(self._repos) >= _MOST:
+                self._repos.clear()
+            self._repos[account, github_id] = found
+        return found
+
+    async def create(self, session: Session, account: AccountId, repo: RepoId | None) -> tuple[str, bytes]:
+        """The hook of a repository, or the account's own, and its secret; made when there is none."""
+        found = await inbox.find_hook_of(session, account, repo)
         if found is not None:
             return found.id, secrets.unseal(self._keyring, account, bytes(found.secret_sealed), _aad(found.id))
         hook, secret = ids.new_id(), ids.new_token().encode()
         sealed = secrets.seal(self._keyring, account, secret, _aad(hook))
         await inbox.insert_hook(session, inbox.Hook(hook, account, repo, sealed, None))
         return hook, secret
+
+    async def rotate(self, session: Session, account: AccountId, hook: str) -> bytes:
+        """A new secret for a hook. The present one stays good for what was signed with it, until the next rotation."""
+        secret = ids.new_token().encode()
+        await inbox.rotate_hook(session, hook, secrets.seal(self._keyring, account, secret, _aad(hook)))
+        return secret

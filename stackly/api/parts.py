@@ -8,11 +8,11 @@ from typing import Annotated, Protocol, cast
 from fastapi import Depends, Request
 
 from stackly.api.feed import RunFeed
-from stackly.api.github import GitHub
 from stackly.api.hooks import HookBook
 from stackly.api.metrics import Metrics
 from stackly.db import Transactions
 from stackly.events.inbox import Inbox
+from stackly.git.github_client import GitHub
 
 
 class Objects(Protocol):

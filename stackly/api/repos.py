@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from stackly.api.auth import Operator, Reader, Registrar
+from stackly.api.auth import Administrator, Operator, Reader, Registrar
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House, Parts
@@ -17,10 +17,15 @@ from stackly.events import reads as events
 from stackly.events import store as outbox
 from stackly.events.model import Bell
 from stackly.ids import AccountId, RepoId
-from stackly.stacks import reads, store
+from stackly.stacks import connections_store as connections
+from stackly.stacks import reads, repos_store, store
 
 router = APIRouter(prefix="/repos", tags=["repo"])
 RepoPath = Annotated[str, Path(max_length=250, description="An id, or owner/name.")]
+
+
+# Stands where GitHub's number of a repository's own webhook stands: the App's serves it.
+APP = "app"
 
 
 class RepositoryUnhooked(Conflict):
@@ -50,8 +55,13 @@ async def list_repos(house: House, actor: Reader, asked: Asked) -> Page[Reposito
 @router.post("", status_code=201, response_model=RepositoryView)
 async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: OnlyOnce) -> Response:
     """Connect a repository: its webhook is made, its branches are read at once. Adding it again is harmless."""
-    upstream = await house.github.repository(house.github.full_name_of(body.url))
+    name = house.github.full_name_of(body.url)
+    installation = await house.github.installation_of(name)
+    upstream = await house.github.repository(name, installation=installation)
     async with house.transactions() as session:
+        known = await connections.find_repo(session, actor.account, upstream.github_id)
+        if known is not None:  # out of reach until now, perhaps: it goes on where it stood
+            await repos_store.set_repo_status(session, known, repos_store.ACTIVE, None)
         repo = await store.insert_repo(
             session,
             actor.account,
@@ -61,9 +71,10 @@ async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: On
             default_branch=upstream.default_branch,
             hook="",
         )
+        await connections.connect(session, actor.account, repo.id, installation)
         hook, secret = await house.hooks.create(session, actor.account, repo.id)
-    address = f"{house.config.public_url}/webhooks/github/{hook}"
-    upstream_hook = await house.github.ensure_hook(upstream.full_name, url=address, secret=secret.decode())
+    # An App hears of all its repositories at the account's one address: `stackly repo address`.
+    upstream_hook = APP if installation is not None else await _tell(house, upstream.full_name, hook, secret)
 
     async def finish(session: Session) -> RepositoryView:
         await reads.set_repo_hook(session, repo.id, upstream_hook)
@@ -71,6 +82,12 @@ async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: On
         return _view(await reads.get_repo(session, actor.account, repo.id))
 
     return await once(actor, finish, status=201)
+
+
+async def _tell(house: Parts, full_name: str, hook: str, secret: bytes) -> str:
+    """GitHub's webhook of a repository sends to ours, with our secret. Returns GitHub's number of it."""
+    address = f"{house.config.public_url}/webhooks/github/{hook}"
+    return await house.github.ensure_hook(full_name, url=address, secret=secret.decode())
 
 
 async def _repo(house: Parts, account: AccountId, repo: str) -> Json:
@@ -101,13 +118,33 @@ async def sync_repo(repo: RepoPath, actor: Operator, once: OnlyOnce) -> Response
     return await once(actor, ring, status=202)
 
 
+@router.post("/{repo:path}/rotate", status_code=200, response_model=DoneView)
+async def rotate_secret(repo: RepoPath, house: House, actor: Administrator, once: OnlyOnce) -> Response:
+    """A new webhook secret, here and on GitHub. What was signed with the present one is still taken."""
+    row = await _repo(house, actor.account, repo)
+    if not row["hook_id"] or row["hook_id"] == APP:
+        raise RepositoryUnhooked("It has no webhook of its own; an App's is rotated by: stackly repo address --rotate")
+    async with house.transactions() as session:
+        hook, secret = await house.hooks.create(session, actor.account, RepoId(row["id"]))
+    # GitHub gets the present secret first: were it still at an older one, a rotation would part the two for good.
+    await _tell(house, row["full_name"], hook, secret)
+    async with house.transactions() as session:
+        fresh = await house.hooks.rotate(session, actor.account, hook)
+    await _tell(house, row["full_name"], hook, fresh)
+
+    async def done(_: Session) -> DoneView:
+        return DoneView(id=hook)
+
+    return await once(actor, done)
+
+
 @router.post("/{repo:path}/redeliver", status_code=202, response_model=DoneView)
 async def redeliver(body: Redelivery, repo: RepoPath, house: House, actor: Operator, once: OnlyOnce) -> Response:
     """Have GitHub send a delivery again. The same GUID counts one more attempt and starts nothing twice."""
     row = await _repo(house, actor.account, repo)
-    if not row["hook_id"]:
+    if not row["hook_id"] or row["hook_id"] == APP:
         raise RepositoryUnhooked(f"Run: stackly repo add {row['clone_url']}", repo=row["id"])
-    sent = await house.github.redeliver(row["full_name"], row["hook_id"], body.guid)
+    sent = await house.github.redeliver_guid(row["full_name"], row["hook_id"], body.guid)
 
     async def done(_: Session) -> DoneView:
         return DoneView(id=sent)

@@ -16,7 +16,10 @@ from stackly.api.hooks import HookBook, KnownHook
 from stackly.api.metrics import Metrics
 from stackly.errors import Invalid, NotFound, StacklyError, Unauthenticated, Unavailable
 from stackly.events.inbox import Arrival, Inbox, Receipt
+from stackly.events.model import Bell
 from stackly.git import payloads, signatures
+from stackly.git.payloads import Delivered
+from stackly.ids import RepoId
 
 PREFIX = "/webhooks/github/"
 BODY_CAP_BYTES = 25 * 1024 * 1024
@@ -68,13 +71,20 @@ class Webhooks:
         try:
             async with asyncio.timeout(STORE_DEADLINE_S):
                 hook = await self._verified(scope["path"][len(PREFIX) :], headers, body)
-                return await self.keep(arrival_of(hook, headers, body))
+                return await self.keep(await self._arrival(hook, headers, body))
         except TimeoutError:
             raise Unavailable("Postgres does not answer; send the delivery again.") from None
 
     async def keep(self, arrival: Arrival) -> Receipt:
         """Nothing is acknowledged before this returns: it returns after the commit."""
         return await self._inbox.accept(arrival)
+
+    async def _arrival(self, hook: KnownHook, headers: dict[bytes, bytes], body: bytes) -> Arrival:
+        said = _read(headers, body)
+        repo = hook.repo
+        if repo is None and said.repo_github_id is not None:
+            repo = await self._hooks.repo_of(hook.account, said.repo_github_id)
+        return arrival_of(hook, repo, said, headers, body)
 
     async def _verified(self, hook_id: str, headers: dict[bytes, bytes], body: bytes) -> KnownHook:
         if not hook_id.isalnum() or not hook_id.isascii():
@@ -117,29 +127,49 @@ def _too_large() -> problems.BodyTooLarge:
     return problems.BodyTooLarge(f"A delivery has at most {BODY_CAP_BYTES} bytes.", limit_bytes=BODY_CAP_BYTES)
 
 
-def arrival_of(hook: KnownHook, headers: dict[bytes, bytes], body: bytes) -> Arrival:
-    """What is stored of it. Only a push, by shape and by name, rings a sync; everything else is recorded, with why."""
+def _read(headers: dict[bytes, bytes], body: bytes) -> Delivered:
+    """A body that cannot be read is recorded as well, with why."""
+    try:
+        return payloads.read(headers.get(b"x-github-event", b"").decode("latin-1"), body)
+    except Invalid as e:
+        return Delivered("unreadable", "ignored", reason=e.detail)
+
+
+# What is only a hint is acted upon after the acknowledgement, from GitHub's own answers: no body decides anything.
+_RINGS = {
+    "push": Bell.REPO_SYNC,
+    "hint": Bell.REPO_SYNC,
+    "repository": Bell.REPO_LOOK,
+    "installation": Bell.INSTALLATION_LOOK,
+}
+
+
+def arrival_of(
+    hook: KnownHook, repo: RepoId | None, said: Delivered, headers: dict[bytes, bytes], body: bytes
+) -> Arrival:
+    """What is stored of it, and which bell it rings. What rings none is recorded with why."""
     guid = headers.get(b"x-github-delivery", b"").decode("latin-1")
     if not guid or len(guid) > GUID_CAP or not guid.isprintable():
         raise DeliveryUnidentified("Send the GUID in X-GitHub-Delivery.")
-    event = headers.get(b"x-github-event", b"").decode("latin-1")
-    try:
-        said = payloads.read(event, body)
-        kind, name, reason = said.kind, said.event, said.reason
-    except Invalid as e:
-        kind, name, reason = "ignored", "unreadable", e.detail
-    if kind in {"ping", "other"}:
-        reason = f"{name} starts no sync."
-    is_push = kind == "push"
+    bell, reason = _RINGS.get(said.kind), said.reason
+    key: str | None = repo
+    if bell is Bell.INSTALLATION_LOOK:
+        key = f"{hook.account}/{said.installation}"
+    elif bell is None:
+        reason = reason or f"{said.event} starts no sync."
+    elif repo is None:
+        bell, reason = None, f"{said.full_name or 'The repository'} is not connected; run: stackly repo add NAME"
     return Arrival(
         hook=hook.id,
         guid=guid,
-        event=name,
+        event=said.event,
         body=body,
         body_sha256=hashlib.sha256(body).hexdigest(),
-        status="received" if is_push else "ignored",
+        status="received" if bell else "ignored",
         reason=reason,
-        repo=hook.repo if is_push else None,
+        repo=repo,
+        bell=bell,
+        key=key,
     )
 
 

@@ -69,6 +69,23 @@ def deliveries(call: Invocation, repo: Repo, limit: Limit = 50, cursor: Cursor =
     call.say.page(page, [field(n) for n in ("guid", "event", "status", "attempts", "received_at", "reason")])
 
 
+@command(app, "rotate")
+def rotate(call: Invocation, repo: Repo) -> None:
+    """A new webhook secret, here and on GitHub; what was signed with the present one is still taken."""
+    call.say.one(call.server.post(f"/repos/{quote(repo)}/rotate"), lambda _: f"{repo} has a new secret")
+
+
+@command(app, "address")
+def address(
+    call: Invocation, *, rotate: Annotated[bool, typer.Option("--rotate", help="Make a new secret.")] = False
+) -> None:
+    """The one webhook address for a GitHub App, or for an organisation, and the secret to paste beside it."""
+    call.say.one(
+        call.server.post("/github/hook", {"rotate": rotate}),
+        lambda told: facts([("url", told["url"]), ("secret", told["secret"]), ("content type", "application/json")]),
+    )
+
+
 @command(app, "redeliver")
 def redeliver(
     call: Invocation, repo: Repo, guid: Annotated[str, typer.Argument(help="A delivery's GUID, or GitHub's id.")]

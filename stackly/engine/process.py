@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 from stackly import log
-from stackly.errors import StacklyError
+from stackly.errors import Invalid, StacklyError
+from stackly.git.github_app import AppKey
+from stackly.git.github_client import GitHub
+from stackly.git.github_rest import GitHubHost
 from stackly.settings import Settings
 
 
@@ -22,6 +25,18 @@ def settings_of(component: str) -> Settings:
         sys.exit(e.detail)
     log.configure(component, level=settings.log_level)
     return settings
+
+
+def github_of(settings: Settings) -> GitHub:
+    """The GitHub these settings name. Raises: AppKeyInvalid, Invalid when the App's key cannot be read."""
+    host = GitHubHost(settings.hub_url, settings.hub_url) if settings.hub_url else GitHubHost.of(settings.github_url)
+    app = None
+    if settings.github_app and settings.github_app_key:
+        try:
+            app = AppKey(settings.github_app, settings.github_app_key.read_bytes())
+        except OSError as e:
+            raise Invalid(f"The GitHub App's key {settings.github_app_key} cannot be read: {e.strerror}") from e
+    return GitHub(host, settings.github_token.get_secret_value() or None, app)
 
 
 async def until_signal() -> None:

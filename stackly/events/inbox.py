@@ -20,20 +20,20 @@ _log = log.get("events")
 
 # The statement is the transaction: a delivery without its doorbell, or the other way round, cannot be.
 # `xmax = 0` holds for rows this statement inserted: a repeated GUID counts an attempt and rings nothing.
-_KEEP = f"""
+_KEEP = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::int[],
-                       $7::text[], $8::text[], $9::text[])
-    AS g(hook, guid, event, body, body_sha256, attempts, status, reason, repo)
+                       $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
+    AS g(hook, guid, event, body, body_sha256, attempts, status, reason, repo, bell, key)
 ), kept AS (
-  INSERT INTO deliveries AS d (hook, guid, event, body, body_sha256, attempts, status, reason)
-  SELECT hook, guid, event, body, body_sha256, attempts, status, reason FROM given
+  INSERT INTO deliveries AS d (hook, guid, event, body, body_sha256, attempts, status, reason, repo)
+  SELECT hook, guid, event, body, body_sha256, attempts, status, reason, repo FROM given
   ON CONFLICT (hook, guid) DO UPDATE SET attempts = d.attempts + excluded.attempts
   RETURNING d.hook, d.guid, d.attempts, d.status, (d.xmax = 0) AS fresh
 ), rung AS (
   INSERT INTO outbox (kind, key)
-  SELECT DISTINCT '{Bell.REPO_SYNC.value}', given.repo FROM given JOIN kept USING (hook, guid)
-  WHERE kept.fresh AND given.repo IS NOT NULL
+  SELECT DISTINCT given.bell, given.key FROM given JOIN kept USING (hook, guid)
+  WHERE kept.fresh AND given.bell IS NOT NULL AND given.key IS NOT NULL
   RETURNING id
 ), woken AS (
   SELECT pg_notify('outbox', '') FROM (SELECT 1 FROM rung LIMIT 1) AS any_rung
@@ -53,7 +53,11 @@ class DeliveryRefused(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A verified delivery. Shape: `repo` is the repository to sync, None when it is only to be recorded."""
+    """A verified delivery.
+
+    Shape: `repo` is the repository it is about, where that is one of ours; `bell` is rung at `key`, the repository's id
+    unless told otherwise. None rings nothing: it is only recorded.
+    """
 
     hook: str
     guid: str
@@ -63,6 +67,8 @@ class Arrival:
     status: str  # received, ignored
     reason: str | None
     repo: RepoId | None
+    bell: Bell | None = Bell.REPO_SYNC
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,8 @@ async def _keep(connection: Connection, arrivals: Sequence[Arrival]) -> dict[tup
         [a.status for a, _ in rows],
         [a.reason for a, _ in rows],
         [a.repo for a, _ in rows],
+        [a.bell.value if a.bell else None for a, _ in rows],
+        [a.key or a.repo for a, _ in rows],
     )
     return {
         (row["hook"], row["guid"]): Receipt(row["guid"], row["status"], row["attempts"], row["fresh"]) for row in found
@@ -224,11 +232,11 @@ async def _keep(connection: Connection, arrivals: Sequence[Arrival]) -> dict[tup
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A webhook's address and its sealed secrets."""
+    """A webhook's address and its sealed secrets. Shape: without `repo` it is an App's or an organisation's."""
 
     id: str
     account: AccountId
-    repo: RepoId
+    repo: RepoId | None
     secret_sealed: bytes
     previous_sealed: bytes | None
 
@@ -252,19 +260,41 @@ async def rotate_hook(session: Session, hook: str, secret_sealed: bytes) -> None
 
 
 async def find_hook(session: Session, hook: str) -> Hook | None:
-    return await _one_hook(session, "id", hook)
+    return await _one_hook(session, "id = :hook", hook=hook)
 
 
-async def find_hook_of(session: Session, repo: str) -> Hook | None:
-    return await _one_hook(session, "repo", repo)
+async def find_hook_of(session: Session, account: str, repo: str | None) -> Hook | None:
+    """A repository's own, or without one the account's."""
+    return await _one_hook(
+        session, "account = :account AND repo IS NOT DISTINCT FROM :repo", account=account, repo=repo
+    )
 
 
-async def _one_hook(session: Session, column: str, value: str) -> Hook | None:
+async def _one_hook(session: Session, which: str, **given: str | None) -> Hook | None:
     statement = text(
         "SELECT id, account, repo, secret_sealed, previous_sealed FROM hooks"
-        f" WHERE {column} = :value ORDER BY created_at DESC LIMIT 1"
+        f" WHERE {which} ORDER BY created_at DESC LIMIT 1"
     )
-    row = (await session.execute(statement, {"value": value})).mappings().one_or_none()
-    if row is None:
-        return None
-    return Hook(**row)
+    row = (await session.execute(statement, given)).mappings().one_or_none()
+    return Hook(**row) if row else None
+
+
+async def log_read_to(session: Session, hook: str) -> int:
+    """GitHub's number of the newest delivery of its log that a sweep has seen; 0 before the first."""
+    seen = await session.execute(text("SELECT coalesce(log_read_to, 0) FROM hooks WHERE id = :id"), {"id": hook})
+    return int(seen.scalar_one())
+
+
+async def set_log_read_to(session: Session, hook: str, number: int) -> None:
+    await session.execute(
+        text("UPDATE hooks SET log_read_to = greatest(log_read_to, :n) WHERE id = :id"), {"id": hook, "n": number}
+    )
+
+
+async def known_guids(session: Session, hook: str, guids: Sequence[str]) -> set[str]:
+    """Which of these deliveries are stored here."""
+    found = await session.execute(
+        text("SELECT guid FROM deliveries WHERE hook = :hook AND guid = ANY(:guids)"),
+        {"hook": hook, "guids": list(guids)},
+    )
+    return set(found.scalars())

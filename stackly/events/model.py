@@ -60,6 +60,8 @@ class Bell(StrEnum):
     RUN_START = "run-start"  # key: run id
     RUN_RING = "run-ring"  # key: run id
     TEST_RING = "test-ring"  # key: run id/test
+    REPO_LOOK = "repo-look"  # key: repo id
+    INSTALLATION_LOOK = "installation-look"  # key: account id/GitHub's number of the installation
 
 
 @dataclass(frozen=True, slots=True)

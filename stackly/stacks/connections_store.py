@@ -1,0 +1,97 @@
+"""SQL of how repositories are reached on GitHub: by which installation, and when each is looked at next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from stackly.db import Session
+from stackly.ids import RepoId
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Shape: `installation` is GitHub's number of it, None where no App reaches the repository."""
+
+    repo: RepoId
+    account: str
+    installation: int | None
+
+
+async def find_repo(session: Session, account: str, github_id: int) -> RepoId | None:
+    """The repository of that number: what it is called may change, and may become another's name."""
+    found = await session.execute(
+        text("SELECT id FROM repos WHERE account = :account AND github_id = :github_id"),
+        {"account": account, "github_id": github_id},
+    )
+    repo: str | None = found.scalar_one_or_none()
+    return RepoId(repo) if repo else None
+
+
+async def connect(session: Session, account: str, repo: str, installation: int | None) -> None:
+    """Note by which installation a repository is reached; without one that is known, what is known stays."""
+    await session.execute(
+        text(
+            "INSERT INTO connections (repo, account, installation) VALUES (:repo, :account, :installation)"
+            " ON CONFLICT (repo) DO UPDATE SET installation = coalesce(excluded.installation, connections.installation)"
+        ),
+        {"repo": repo, "account": account, "installation": installation},
+    )
+
+
+async def connection(session: Session, account: str, repo: str) -> Connection:
+    """As it is noted; one that nobody noted is made."""
+    await connect(session, account, repo, None)
+    row = (
+        await session.execute(text("SELECT repo, account, installation FROM connections WHERE repo = :r"), {"r": repo})
+    ).one()
+    return Connection(RepoId(row.repo), row.account, row.installation)
+
+
+async def connected_by(session: Session, account: str, installation: int) -> list[RepoId]:
+    """The repositories that an installation reached when they were looked at last."""
+    found = await session.execute(
+        text("SELECT repo FROM connections WHERE account = :account AND installation = :n ORDER BY repo"),
+        {"account": account, "n": installation},
+    )
+    return [RepoId(r) for r in found.scalars()]
+
+
+async def take_due(session: Session, account: str, *, limit: int, hold: timedelta) -> list[RepoId]:
+    """The repositories whose turn it is, the longest waiting first; each is this caller's for `hold`."""
+    await session.execute(
+        text(
+            "INSERT INTO connections (repo, account) SELECT r.id, r.account FROM repos r"
+            " WHERE r.account = :account AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.repo = r.id)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"account": account},
+    )
+    found = await session.execute(
+        text(
+            "UPDATE connections SET look_at = clock_timestamp() + :hold WHERE repo IN ("
+            " SELECT repo FROM connections WHERE account = :account AND look_at <= clock_timestamp()"
+            " ORDER BY look_at, repo LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING repo"
+        ),
+        {"account": account, "limit": limit, "hold": hold},
+    )
+    return sorted(RepoId(r) for r in found.scalars())
+
+
+async def looked(session: Session, repo: str, *, again_in: timedelta, reason: str | None) -> None:
+    """A look is over; `reason` says why it failed."""
+    await session.execute(
+        text(
+            "UPDATE connections SET looked_at = clock_timestamp(), look_at = clock_timestamp() + :again,"
+            " reason = :reason WHERE repo = :repo"
+        ),
+        {"repo": repo, "again": again_in, "reason": reason},
+    )
+
+
+async def look_soon(session: Session, repos: Sequence[str]) -> None:
+    """Their turn comes with the next sweep."""
+    await session.execute(
+        text("UPDATE connections SET look_at = clock_timestamp() WHERE repo = ANY(:repos)"), {"repos": list(repos)}
+    )
