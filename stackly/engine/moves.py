@@ -45,7 +45,7 @@ def _keeps(path: str, before: Mapping[str, Place], after: Mapping[str, Place]) -
     now = after[path]
     if now.key == before[path].key:
         return True
-    if now.name not in {None, before[path].name}:
+    if None not in {now.name, before[path].name} and now.name != before[path].name:
         return False
     # Two directories that changed their contents with each other changed places, even under one name.
     partners = [p for p in before if p != path and before[p].key == now.key and p in after]

@@ -2,55 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from stackly import db
 from stackly.db import Session
-from stackly.engine.contracts.control import RefChange, SyncOutcome
-from stackly.engine.digests import benchmark_digest
-from stackly.events import store as events
-from stackly.events.model import DecisionRecord, EventName
-from stackly.git.changes import Change
-from stackly.policy.model import Policy
+from stackly.engine import history, loose, triggers
+from stackly.engine.contracts.control import SyncOutcome
+from stackly.engine.notes import Notes
+from stackly.engine.pushes import Intake, Pushed
+from stackly.engine.triggers import Ask
+from stackly.events.model import EventName
 from stackly.runs import service as runs
-from stackly.runs.model import NewRun, RunKind
-from stackly.stacks import lifecycle, store
-from stackly.stacks.config import StackConfig
-from stackly.stacks.model import FoundStack, Repo, StackCode, branch_of
+from stackly.stacks import lifecycle, registry_store, store
+from stackly.stacks.config import DEFAULT_STATE
+from stackly.stacks.model import CodeStatus, FoundStack, Repo, StackCode
+from stackly.stacks.registry_store import Standing
 
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """What a sync knows of the commit it brings in."""
-
-    repo: Repo
-    change: RefChange
-    author: str
-    committer: str
-    pusher: str | None
-    subject: str
-
-    @property
-    def branch(self) -> str:
-        return branch_of(self.change.ref)
-
-    @property
-    def on_default(self) -> bool:
-        return self.branch == self.repo.default_branch
-
-    def trigger(self, paths: Sequence[str]) -> dict[str, Any]:
-        return {
-            "kind": "push",
-            "actor": self.pusher or self.author,
-            "pusher": self.pusher,
-            "author": self.author,
-            "committer": self.committer,
-            "ref": self.change.ref,
-            "pull_request": None,
-            "paths": list(paths),
-            "subject": self.subject,
-        }
+# So many stacks a statement: their specs are a few kilobytes each.
+BATCH = 500
 
 
 @dataclass(slots=True)
@@ -62,167 +31,201 @@ class _Count:
     runs: list[str] = field(default_factory=list)
 
 
-async def register(
-    session: Session, pushed: Pushed, changes: Sequence[Change], found: Mapping[str, FoundStack]
-) -> SyncOutcome:
+@dataclass(frozen=True, slots=True)
+class _Sync:
+    """One sync on its way. Shape: `live` and `loose` are the stacks of before that take part, by path."""
+
+    session: Session
+    repo: Repo
+    pushed: Pushed
+    intake: Intake
+    notes: Notes
+    count: _Count
+    live: Mapping[str, StackCode]
+    loose: Mapping[str, StackCode]
+
+
+async def register(session: Session, pushed: Pushed, intake: Intake) -> SyncOutcome:
     """Carry a ref from the commit processed last to this one.
 
     Raises: RefMoved when another attempt of this sync was first (ENGINE rule 5).
     """
-    change = pushed.change
-    seen = (change.seen or None, change.generation)
-    generation = await store.advance_ref(session, change.repo, change.ref, seen=seen, commit=change.commit or None)
-    repo = await store.get_repo(session, change.repo, lock=True)
-    codes = {c.path: c for c in await store.list_codes(session, change.repo, change.ref)}
-    count = _Count()
-    gone = {c.path: codes[c.path] for c in changes if c.verb == "removed" and c.path in codes}
-    for path in sorted(gone):
-        await _deregister(session, gone[path], pushed, generation)
-        count.removed += 1
-    for item in changes:
-        if item.verb != "removed":
-            moved = gone.get(item.moved_from or "")
-            await _bring_in(session, repo, pushed, found[item.path], moved, generation, count, known=codes)
-    await _processed(session, pushed, generation, count)
+    sync = await _opened(session, pushed, intake)
+    way = intake.passage
+    await registry_store.leave_places(session, [sync.live[p].id for p in [*way.gone, *way.moved.values()]])
+    if intake.lost is not None:
+        await history.account_for(session, pushed, sync.notes, intake.lost, intake.rewritten)
+    for batch in _batches(intake.arriving):
+        written = await _arrive(sync, batch)
+        await _run(sync, written)
+    for path in way.gone:
+        await _deregister(sync, sync.live[path])
+    await _processed(sync)
+    await sync.notes.write(session)
+    count = sync.count
     return SyncOutcome(count.registered, count.updated, count.removed, count.rejected, count.runs)
 
 
-async def _bring_in(
-    session: Session,
-    repo: Repo,
-    pushed: Pushed,
-    found: FoundStack,
-    moved: StackCode | None,
-    generation: int,
-    count: _Count,
-    *,
-    known: Mapping[str, StackCode],
-) -> None:
-    is_new = found.path not in known
-    code = await store.upsert_code(
-        session, repo, pushed.change.ref, pushed.change.commit, found, moved_from=moved.id if moved else None
+async def _opened(session: Session, pushed: Pushed, intake: Intake) -> _Sync:
+    """The first statement decides whether this attempt is the one; then what takes part is locked, in order."""
+    change, way = pushed.change, intake.passage
+    seen = (change.seen or None, change.generation)
+    generation = await store.advance_ref(session, change.repo, change.ref, seen=seen, commit=change.commit or None)
+    repo = await store.get_repo(session, change.repo, lock=True)
+    before = [*way.stays, *way.gone, *way.moved.values()]
+    live = await registry_store.codes_at(session, repo.id, change.ref, before)
+    coming = [*way.new, *way.moved]
+    loose_there = await registry_store.loose_at(
+        session, repo.id, change.ref, coming, leaving=[live[p].id for p in way.moved.values()]
     )
+    notes = Notes(repo.account, generation, await db.now(session))
+    return _Sync(session, repo, replace(pushed, repo=repo), intake, notes, _Count(), live, loose_there)
+
+
+def _batches(paths: Sequence[str]) -> list[Sequence[str]]:
+    return [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
+
+
+async def _arrive(sync: _Sync, paths: Sequence[str]) -> dict[str, StackCode]:
+    """Write what stands at these paths now, and let the states of what was elsewhere before follow it."""
+    change = sync.pushed.change
+    standing = [_standing(sync, path) for path in paths]
+    written = await registry_store.write_codes(sync.session, sync.repo, change.ref, change.commit, standing)
+    for path, code in sorted(written.items()):
+        await _settle(sync, path, code)
+        _tell(sync, path, code)
+    return written
+
+
+def _standing(sync: _Sync, path: str) -> Standing:
+    """Which row a stack is: the one of its place, one that was there before and is loose, or a new one."""
+    way, found = sync.intake.passage, sync.intake.found[path]
+    former = sync.loose.get(path)
+    if path in way.moved:
+        origin = sync.live[way.moved[path]]
+        if former is not None and origin.moved_from == former.id:  # it came back from where it went
+            return Standing(found, former.id, None)
+        return Standing(found, None, origin.id)
+    if path in way.new:
+        return Standing(found, former.id if former else None, None)
+    return Standing(found, sync.live[path].id, None)
+
+
+async def _settle(sync: _Sync, path: str, code: StackCode) -> None:
+    way = sync.intake.passage
+    before = sync.live.get(path) if path in way.stays else sync.loose.get(path)
+    was_away = before is not None and before.id == code.id and before.status != CodeStatus.ACTIVE
+    if was_away and code.status == CodeStatus.ACTIVE:
+        await lifecycle.code_back(sync.session, code)
+    if path in way.moved:
+        await _moved(sync, sync.live[way.moved[path]], code)
+
+
+async def _moved(sync: _Sync, origin: StackCode, code: StackCode) -> None:
+    """The stack of before is told as gone, that of now as where it went; states wait to follow."""
+    same = origin.tree == code.tree
+    waiting = await lifecycle.code_moved(sync.session, origin, code, same_tree=same)
+    reason = f"{origin.path} moved to {code.path} in {code.commit[:7]}"
+    await history.end_waiting(sync.session, [origin.id], reason)
+    more = {"moved_to": code.id, "states": [s.name for s in waiting], "reason": reason}
+    sync.notes.fact(f"stack/{origin.id}", EventName.MODULE_DEREGISTERED, _about(sync, origin) | more)
+    if waiting:
+        sync.notes.fact(f"stack/{origin.id}", EventName.STACK_LOOSENED, _about(sync, origin) | more)
+    sync.count.removed += 1
+
+
+def _tell(sync: _Sync, path: str, code: StackCode) -> None:
+    intake, count = sync.intake, sync.count
+    found = intake.found[path]
+    is_new = path not in intake.passage.stays
     if found.errors:
         count.rejected += 1
         name = EventName.MODULE_REJECTED
+    elif path in intake.programs:
+        return  # the stack is as it was: only the program it measures changed
     else:
         name = EventName.MODULE_REGISTERED if is_new else EventName.MODULE_UPDATED
         count.registered += is_new
         count.updated += not is_new
     payload = {
-        "stack": code.name,
-        "repo": repo.full_name,
-        "path": code.path,
-        "ref": code.ref,
+        **_about(sync, code),
+        "repo": sync.repo.full_name,
         "commit": code.commit,
         "moved_from": code.moved_from,
         "errors": [dict(e) for e in found.errors],
     }
-    await events.record(session, repo.account, f"stack/{code.id}", name, f"{generation}", payload)
-    why = await _ask_for_run(session, repo, pushed, code, found, generation, count)
-    if why:
-        await _no_run(session, repo, f"stack/{code.id}", generation, why, {"stack": code.name, "path": code.path})
+    sync.notes.fact(f"stack/{code.id}", name, payload)
 
 
-async def _ask_for_run(
-    session: Session,
-    repo: Repo,
-    pushed: Pushed,
-    code: StackCode,
-    found: FoundStack,
-    generation: int,
-    count: _Count,
-) -> str:
-    """'' when a run was made, else why there is none."""
-    if found.errors:
-        return "the stack is not valid; correct the errors and push again"
-    config = StackConfig.from_json(found.config)
-    branches = config.trigger.branches
-    if branches and not any(fnmatchcase(pushed.branch, b) for b in branches):
-        return f"trigger.branches names {', '.join(branches)}, and this is {pushed.branch}"
-    if code.kind == "plain" and not pushed.on_default:
-        return f"a plain stack deploys from {repo.default_branch}, and this is {pushed.branch}"
-    if code.kind == "standing":
-        return 'standing infrastructure is not carried out by this release; remove infrastructure = "standing"'
-    state = await store.ensure_state(session, code)
-    new = new_run(repo, pushed.branch, code, found, config, trigger=pushed.trigger([found.path]))
-    run = await runs.create_run(
-        session,
-        replace(new, state=state.id, slot=pushed.change.ref, cause=f"push:{pushed.change.ref}", generation=generation),
-    )
-    if run is None:
-        return "a newer push of this ref has its run already"
-    count.runs.append(run.id)
-    return ""
+def _about(sync: _Sync, code: StackCode) -> dict[str, Any]:
+    return {"stack": code.name, "path": code.path, "ref": code.ref, "commit": sync.pushed.change.commit}
 
 
-def new_run(
-    repo: Repo,
-    branch: str,
-    code: StackCode,
-    found: FoundStack,
-    config: StackConfig,
-    *,
-    trigger: Mapping[str, Any],
-) -> NewRun:
-    """What a stack asks for: a benchmark with a suite, a deploy without. State and cause are the caller's."""
-    environment = config.environment() or ""
-    spec: dict[str, Any] = {
-        "stack": code.name,
-        "repo": repo.full_name,
-        "default_branch": repo.default_branch,
-        "path": found.path,
-        "tree": found.tree_key,
-        "bundle": found.bundle,
-        "lock_sha256": found.lock_sha256,
-        # A plain stack's module makes its own resources: no machines are booted for it, whatever the target is.
-        "target": config.target if found.suite else "module",
-        "variables": {k: v for k, v in config.variables.items() if k != "environment"},
-        "environment": environment,
-        "policies": [dict(p) for p in found.policies],
-        "suite": found.suite,
-        "budget": {
-            "max_duration_s": config.budget.max_duration_s,
-            "max_machine_hours": config.budget.max_machine_hours,
-        },
-    }
-    kind = RunKind.BENCHMARK if found.suite else RunKind.DEPLOY
-    policies = [Policy.from_json(p["policy"]) for p in spec["policies"]]
-    return NewRun(
-        account=repo.account,
-        code=code.id,
-        state="",
-        kind=kind,
-        cause="",
-        generation=0,
-        branch=branch,
-        commit=code.commit,
-        trigger=trigger,
-        spec=spec,
-        digest=benchmark_digest(code.commit, spec, policies) if found.suite else None,
-    )
+async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
+    """Ask for the runs of these stacks, all at once."""
+    wanted: list[Ask] = []
+    for path, code in sorted(written.items()):
+        found = sync.intake.found[path]
+        why = triggers.refusal(sync.repo, sync.pushed, code, found)
+        if why:
+            _no_run(sync, code, why)
+        else:
+            wanted += _asks(sync, path, code, found)
+    held = await loose.follow(sync.session, [(a.code, a.new) for a in wanted if a.state == DEFAULT_STATE])
+    for ask in [a for a in wanted if a.state in held.get(a.code.id, {})]:
+        _no_run(sync, ask.code, held[ask.code.id][ask.state], state=ask.state)
+    await _create(sync, [a for a in wanted if a.state not in held.get(a.code.id, {})])
 
 
-async def _deregister(session: Session, code: StackCode, pushed: Pushed, generation: int) -> None:
+def _asks(sync: _Sync, path: str, code: StackCode, found: FoundStack) -> list[Ask]:
+    paths = sync.intake.programs.get(path, [path])
+    return triggers.asks(sync.repo, sync.pushed, code, found, generation=sync.notes.generation, paths=paths)
+
+
+async def _create(sync: _Sync, wanted: Sequence[Ask]) -> None:
+    if not wanted:
+        return
+    states = await registry_store.ensure_states(sync.session, [(a.code, a.state) for a in wanted])
+    asked = [replace(a.new, state=states[a.code.id, a.state].id) for a in wanted]
+    made = await runs.create_runs(sync.session, asked)
+    for ask, new in zip(wanted, asked, strict=True):
+        if new.state in made:
+            sync.count.runs.append(made[new.state].id)
+        else:
+            _no_run(sync, ask.code, "a newer push of this ref has its run already", state=ask.state)
+
+
+def _no_run(sync: _Sync, code: StackCode, why: str, *, state: str = DEFAULT_STATE) -> None:
+    inputs = {"stack": code.name, "path": code.path} | ({} if state == DEFAULT_STATE else {"state": state})
+    sync.notes.no_run(f"stack/{code.id}", why, inputs, part="" if state == DEFAULT_STATE else state)
+
+
+async def _deregister(sync: _Sync, code: StackCode) -> None:
     """The code is gone; states that hold resources are loose, and are never destroyed by a push."""
-    where = f"in {pushed.change.commit[:7]}" if pushed.change.commit else f"with {pushed.branch}"
+    change = sync.pushed.change
+    twin = await registry_store.twin(sync.session, code) if change.commit else None
+    if twin is not None:  # it was copied before it went: the copy is where it is now
+        await registry_store.set_moved_from(sync.session, twin.id, code.id)
+        await _moved(sync, code, twin)
+        return
+    where = f"in {change.commit[:7]}" if change.commit else f"with {sync.pushed.branch}"
     reason = f"{code.path} went away {where}"
-    holding = await lifecycle.code_gone(session, code, reason=reason)
-    payload = {"stack": code.name, "path": code.path, "ref": code.ref, "commit": pushed.change.commit}
-    subject = f"stack/{code.id}"
-    await events.record(session, code.account, subject, EventName.MODULE_DEREGISTERED, f"{generation}", payload)
+    holding = await lifecycle.code_gone(sync.session, code, reason=reason)
+    ended = await history.end_waiting(sync.session, [code.id], reason)
+    subject, about = f"stack/{code.id}", _about(sync, code)
+    sync.notes.fact(subject, EventName.MODULE_DEREGISTERED, about | {"runs_ended": ended})
     if holding:
-        loosened = payload | {"states": [s.name for s in holding], "reason": reason}
-        await events.record(session, code.account, subject, EventName.STACK_LOOSENED, f"{generation}", loosened)
-    why = f"the stack's code went away; nothing is destroyed by that ({reason})"
-    await _no_run(session, pushed.repo, subject, generation, why, payload)
+        loosened = about | {"states": [s.name for s in holding], "reason": reason}
+        sync.notes.fact(subject, EventName.STACK_LOOSENED, loosened)
+    sync.notes.no_run(subject, f"the stack's code went away; nothing is destroyed by that ({reason})", about)
+    sync.count.removed += 1
 
 
-async def _processed(session: Session, pushed: Pushed, generation: int, count: _Count) -> None:
-    change = pushed.change
+async def _processed(sync: _Sync) -> None:
+    change, count = sync.pushed.change, sync.count
     subject = f"push/{change.repo}/{change.ref}"
     payload = {
-        "repo": pushed.repo.full_name,
+        "repo": sync.repo.full_name,
         "ref": change.ref,
         "before": change.seen or None,
         "commit": change.commit or None,
@@ -232,30 +235,17 @@ async def _processed(session: Session, pushed: Pushed, generation: int, count: _
         "rejected": count.rejected,
         "runs": count.runs,
     }
-    await events.record(session, pushed.repo.account, subject, EventName.PUSH_PROCESSED, f"{generation}", payload)
-    if not (count.registered or count.updated or count.removed or count.rejected):
-        why = "no stack directory, and no local module that one calls, differs from the commit processed before"
-        await _no_run(session, pushed.repo, subject, generation, why, payload)
+    sync.notes.fact(subject, EventName.PUSH_PROCESSED, payload)
+    if not count.runs:
+        sync.notes.no_run(subject, _why_none(sync), payload)
 
 
-async def _no_run(
-    session: Session, repo: Repo, subject: str, generation: int, why: str, inputs: Mapping[str, Any]
-) -> None:
-    """A decision as well: "no run, because"."""
-    record = DecisionRecord(
-        account=repo.account,
-        subject=subject,
-        generation=generation,
-        question="push",
-        operation=None,
-        inputs=dict(inputs),
-        tzdata="",
-        at=await db.now(session),
-        decision="no_run",
-        tree=[{"policy": "", "outcome": "no_run", "rule": "push", "text": why}],
-        next_check=None,
-    )
-    await events.record_decision(session, record)
-    await events.record(
-        session, repo.account, subject, EventName.RUN_NOT_CREATED, f"{generation}", {**inputs, "reason": why}
-    )
+def _why_none(sync: _Sync) -> str:
+    change, intake = sync.pushed.change, sync.intake
+    if not change.commit:
+        return f"{sync.pushed.branch} is gone; nothing is destroyed by that"
+    if intake.arriving or intake.passage.gone:
+        return (
+            f"each stack that changed says why it has none: {', '.join([*intake.arriving, *intake.passage.gone][:5])}"
+        )
+    return intake.would

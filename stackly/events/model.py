@@ -32,6 +32,7 @@ class EventName(StrEnum):
     REPO_RENAMED = "repo_renamed"
     PUSH_PROCESSED = "push_processed"
     SYNC_FAILED = "sync_failed"
+    HISTORY_REWRITTEN = "history_rewritten"
     RUN_CREATED = "run_created"
     RUN_NOT_CREATED = "run_not_created"
     RUN_CHANGED = "run_changed"

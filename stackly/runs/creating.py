@@ -1,13 +1,13 @@
 """SQL of making runs, for many states at once."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import text
 
 from stackly.db import Session
 from stackly.ids import new_id
-from stackly.runs.model import PRIORITY, NewRun, Run, Waiting
+from stackly.runs.model import PRIORITY, NewRun, Run, RunKind, RunStatus, Waiting
 from stackly.runs.store import OPEN, as_run
 
 _COLUMNS = (
@@ -78,17 +78,45 @@ def _told(new: NewRun, seq: int, waiting: Waiting) -> dict[str, object]:
     }
 
 
-async def waiting_of_codes(session: Session, codes: Iterable[str]) -> list[Run]:
-    """Open runs of these stacks that have not begun to change anything: queued, starting, planning, waiting for a vote.
+_BEFORE_GATE = frozenset({RunStatus.QUEUED, RunStatus.STARTING, RunStatus.PLANNING, RunStatus.AWAITING_APPROVAL})
+# Statuses in which a run has changed nothing yet, so that it can end at once. A benchmark waits before it is admitted.
+BEFORE_ANY_CHANGE: Mapping[RunKind, frozenset[RunStatus]] = {
+    RunKind.DEPLOY: _BEFORE_GATE,
+    RunKind.PREVIEW: _BEFORE_GATE,
+    RunKind.BENCHMARK: frozenset({RunStatus.QUEUED, RunStatus.AWAITING_APPROVAL}),
+    RunKind.DESTROY: frozenset(),
+    RunKind.DRIFT_CHECK: frozenset(),
+}
 
-    Locked in the order of their ids. Destroys and drift checks are not among them.
-    """
+
+async def waiting_of_codes(session: Session, codes: Iterable[str]) -> list[str]:
+    """Ids of open deploys, previews and benchmarks of these stacks."""
     rows = await session.execute(
         text(
-            "SELECT * FROM operations WHERE code = ANY(:codes) AND kind IN ('deploy','preview','benchmark')"
-            f" AND {OPEN} AND (status IN ('queued','awaiting_approval')"
-            " OR (kind <> 'benchmark' AND status IN ('starting','planning'))) ORDER BY id FOR UPDATE"
+            "SELECT id FROM operations WHERE code = ANY(:codes) AND kind IN ('deploy','preview','benchmark')"
+            f" AND {OPEN} ORDER BY id"
         ),
         {"codes": sorted(codes)},
+    )
+    return list(rows.scalars())
+
+
+async def waiting_of_ref(session: Session, repo: str, ref: str, commits: Iterable[str]) -> list[str]:
+    """Ids of open deploys, previews and benchmarks of a ref's stacks at one of these commits."""
+    rows = await session.execute(
+        text(
+            "SELECT o.id FROM operations o JOIN stack_codes c ON c.id = o.code WHERE c.repo = :repo AND c.ref = :ref"
+            f" AND o.commit = ANY(:commits) AND o.kind IN ('deploy','preview','benchmark') AND o.{OPEN} ORDER BY o.id"
+        ),
+        {"repo": repo, "ref": ref, "commits": sorted(commits)},
+    )
+    return list(rows.scalars())
+
+
+async def open_runs(session: Session, runs: Iterable[str], *, lock: bool = False) -> list[Run]:
+    """Those of these runs that have not ended, by id. A caller that locks them has locked their states before."""
+    rows = await session.execute(
+        text(f"SELECT * FROM operations WHERE id = ANY(:ids) AND {OPEN} ORDER BY id {'FOR UPDATE' if lock else ''}"),
+        {"ids": sorted(runs)},
     )
     return [as_run(r) for r in rows.mappings()]

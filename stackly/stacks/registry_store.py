@@ -55,29 +55,25 @@ async def codes_at(session: Session, repo: str, ref: str, paths: Iterable[str]) 
     return {r["path"]: _code(r) for r in rows.mappings()}
 
 
-async def loose_at(session: Session, repo: str, ref: str, paths: Iterable[str]) -> dict[str, StackCode]:
-    """Loose stacks that stood at these paths and went nowhere else, locked: who comes back there is the same one."""
+async def loose_at(
+    session: Session, repo: str, ref: str, paths: Iterable[str], *, leaving: Iterable[str]
+) -> dict[str, StackCode]:
+    """Loose stacks that stood at these paths, locked; without those that went to a place which nobody is `leaving`.
+
+    Who comes back to such a path is that stack again.
+    """
     rows = await session.execute(
         text(
             "SELECT * FROM stack_codes c WHERE repo = :repo AND ref = :ref AND path = ANY(:paths) AND status = 'loose'"
             " AND NOT EXISTS (SELECT 1 FROM stack_codes n WHERE n.moved_from = c.id"
-            "   AND n.status IN ('active','rejected')) ORDER BY id FOR UPDATE"
+            "   AND n.status IN ('active','rejected') AND n.id <> ALL(:leaving)) ORDER BY id FOR UPDATE"
         ),
-        {"repo": repo, "ref": ref, "paths": sorted(paths)},
+        {"repo": repo, "ref": ref, "paths": sorted(paths), "leaving": sorted(leaving)},
     )
     return {r["path"]: _code(r) for r in rows.mappings()}
 
 
-async def loose_of(session: Session, codes: Iterable[str]) -> dict[str, StackCode]:
-    """Those of these stacks that are loose, locked, by id."""
-    rows = await session.execute(
-        text("SELECT * FROM stack_codes WHERE id = ANY(:ids) AND status = 'loose' ORDER BY id FOR UPDATE"),
-        {"ids": sorted(codes)},
-    )
-    return {r["id"]: _code(r) for r in rows.mappings()}
-
-
-async def twins(session: Session, gone: StackCode) -> StackCode | None:
+async def twin(session: Session, gone: StackCode) -> StackCode | None:
     """A stack that came later, has the same content and is not known to come from anywhere: the copy that stayed."""
     rows = await session.execute(
         text(

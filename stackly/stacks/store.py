@@ -168,7 +168,8 @@ async def advance_ref(
     )
     rows = await session.execute(
         text(
-            "UPDATE repo_refs SET last_processed = :commit, generation = generation + 1, updated_at = clock_timestamp()"
+            "UPDATE repo_refs SET last_processed = :commit, generation = generation + 1, gone_since = NULL,"
+            " reason = NULL, updated_at = clock_timestamp()"
             " WHERE repo = :repo AND ref = :ref AND generation = :generation"
             " AND last_processed IS NOT DISTINCT FROM :last RETURNING generation"
         ),

@@ -9,7 +9,9 @@ from sqlalchemy import text
 from stackly.db import Session
 from stackly.engine.contracts.control import RefChange
 from stackly.engine.dispatcher.outbox import drain
-from stackly.engine.registration import Pushed, register
+from stackly.engine.moves import Passage
+from stackly.engine.pushes import Intake, Pushed
+from stackly.engine.registration import register
 from stackly.events import store as events
 from stackly.events.model import Bell, Doorbell
 from stackly.runs.model import RunKind, RunStatus
@@ -89,7 +91,7 @@ async def test_two_attempts_of_one_sync_register_once(rows: Rows) -> None:
     async def attempt() -> bool:
         try:
             async with rows.transactions() as session:
-                await register(session, pushed, [], {})
+                await register(session, pushed, Intake(Passage((), {}, (), ())))
         except RefMoved:
             return False
         return True

@@ -1,8 +1,9 @@
 """Bringing a repository in: fetch, compare with what was processed last, read what changed, register."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from temporalio import activity
@@ -10,38 +11,53 @@ from temporalio import activity
 from stackly import log
 from stackly.db import Transactions
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
-from stackly.engine.failures import tell_all
+from stackly.engine.failures import RETRYABLE, tell_all
+from stackly.engine.gathering import MAX_TEXT, Commit, gather, refused
+from stackly.engine.moves import Passage, Place, passage
 from stackly.engine.policies import PolicyBook, repository_policies
-from stackly.engine.reading import CONFIG, Platform, Sources, read_stack
-from stackly.engine.registration import Pushed, register
-from stackly.errors import FileInvalid, StacklyError
+from stackly.engine.pushes import Intake, Pushed, Rewritten
+from stackly.engine.reading import Platform
+from stackly.engine.registration import register
+from stackly.engine.triggers import started_by, would_start
+from stackly.errors import FileInvalid, StacklyError, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
-from stackly.git.changes import Change, changes
-from stackly.git.closures import Closure
+from stackly.git.differences import Changed
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
-from stackly.git.trees import Tree
 from stackly.policy.model import Policy
-from stackly.stacks import store
+from stackly.stacks import refs_store, registry_store, store
 from stackly.stacks.model import FoundStack, Repo
+from stackly.stacks.refs_store import SeenRef
+from stackly.stacks.registry_store import Registered, Watching
 from stackly.storage import Store
 
 _log = log.get("engine")
 
 HEADS = "refs/heads/"
-MAX_TEXT = 256 * 1024
-LOCK_FILE = ".terraform.lock.hcl"
+# A branch that is away no longer than this is taken as never gone: people delete and push again.
+GRACE = timedelta(minutes=15)
+_EMPTY = "the repository shows no branch at all; nothing is taken as deleted by that"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where mirrors lie, how git is run, and what the platform offers."""
+    """Where mirrors lie, how git is run, and what the platform offers. Units: `grace` as for GRACE."""
 
     mirrors: Path
     runner: Runner
     majors: tuple[str, ...]
     book: PolicyBook
+    grace: timedelta = GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What the registry says of a ref. Shape: `places` by path; `has_marks`: a state stands on a lost commit."""
+
+    places: Mapping[str, Registered]
+    watching: Sequence[Watching]
+    has_marks: bool
 
 
 @tell_all
@@ -57,6 +73,8 @@ class Sync(SyncActivities):
     async def fetch(self, repo: str) -> SyncPlan:
         async with self._transactions() as session:
             found = await store.get_repo(session, repo)
+        if found.status != "active":  # out of reach: nothing starts, nothing is taken as gone
+            return SyncPlan([])
         mirror = self._mirror(found)
         try:
             await mirror.fetch()
@@ -66,65 +84,126 @@ class Sync(SyncActivities):
             raise
         heads = {ref: oid for ref, oid in (await mirror.refs()).items() if ref.startswith(HEADS)}
         async with self._transactions() as session:
-            await store.set_repo_reason(session, repo, None)
-            processed = await store.processed_refs(session, repo)
-        return SyncPlan(_differences(repo, found.default_branch, heads, processed))
+            known = await store.processed_refs(session, repo)
+            is_empty = not heads and any(last for last, _ in known.values())
+            await store.set_repo_reason(session, repo, _EMPTY if is_empty else None)
+            seen = {} if is_empty else await refs_store.look(session, repo, heads)
+        plan = SyncPlan(_differences(found, heads, seen, self._source.grace))
+        if not plan.changes:
+            await self._let_go(mirror, found)
+        return plan
 
     @activity.defn(name="sync.process")
     async def process(self, change: RefChange) -> SyncOutcome:
+        """One ref. What is wrong with it is its own: the repository's other refs go on."""
+        try:
+            return await self._process(change)
+        except store.RefMoved:  # an attempt before this one, or another sync, has done it
+            return SyncOutcome(0, 0, 0, 0, [])
+        except StacklyError as e:
+            if RETRYABLE[kind_of(e)]:
+                raise
+            return await self._failed(change, e.detail)
+        except Exception as e:  # noqa: BLE001 - whatever is wrong with one ref must not stop the others
+            _log.exception("push.failed", repo_id=change.repo, ref=change.ref, commit=change.commit)
+            return await self._failed(change, f"{type(e).__name__}: {e}")
+
+    async def _process(self, change: RefChange) -> SyncOutcome:
         async with self._transactions() as session:
             repo = await store.get_repo(session, change.repo)
-            codes = await store.list_codes(session, change.repo, change.ref)
-        before = {c.path: c.tree for c in codes}
+            before = _Before(
+                await registry_store.places(session, change.repo, change.ref),
+                await registry_store.watching(session, change.repo, change.ref),
+                await refs_store.has_marks(session, change.repo, change.ref),
+            )
         mirror = self._mirror(repo)
         if not change.commit:
-            changed, found = changes(before, {}), dict[str, FoundStack]()
+            intake = Intake(Passage((), {}, (), tuple(sorted(before.places))))
         else:
-            changed, found = await self._read(mirror, repo, change, before)
+            intake = await self._read(mirror, repo, change, before)
         pushed = await self._pushed(mirror, repo, change)
+        if intake.arriving:  # held before any row names it, so that no clean-up can come between
+            await mirror.keep(change.commit)
         async with self._transactions() as session:
-            outcome = await register(session, pushed, changed, found)
-        _log.info("push.processed", repo_id=repo.id, ref=change.ref, commit=change.commit, runs=outcome.runs)
+            outcome = await register(session, pushed, intake)
+        _log.info("push.processed", repo_id=repo.id, ref=change.ref, commit=change.commit, runs=len(outcome.runs))
         return outcome
+
+    async def _failed(self, change: RefChange, reason: str) -> SyncOutcome:
+        async with self._transactions() as session:
+            repo = await store.get_repo(session, change.repo)
+            await refs_store.set_ref_reason(session, change.repo, change.ref, reason[:2000])
+            payload = {"repo": repo.full_name, "ref": change.ref, "commit": change.commit, "reason": reason[:2000]}
+            subject = f"push/{change.repo}/{change.ref}"
+            n = f"{change.generation}/{change.commit}"
+            await events.record(session, repo.account, subject, EventName.SYNC_FAILED, n, payload)
+        _log.warning("push.refused", repo_id=change.repo, ref=change.ref, commit=change.commit, reason=reason)
+        return SyncOutcome(0, 0, 0, 0, [], failed=reason[:2000])
 
     def _mirror(self, repo: Repo) -> Mirror:
         return Mirror(self._source.mirrors, repo.id, repo.clone_url, self._source.runner)
 
-    async def _read(
-        self, mirror: Mirror, repo: Repo, change: RefChange, before: Mapping[str, str]
-    ) -> tuple[list[Change], dict[str, FoundStack]]:
+    async def _read(self, mirror: Mirror, repo: Repo, change: RefChange, before: _Before) -> Intake:
         tree = await mirror.trees(change.commit)
-        closures = await mirror.closures(tree)
-        changed = changes(before, {path: c.key for path, c in closures.items()})
-        wanted = [c.path for c in changed if c.verb != "removed"]
-        platform = Platform(self._source.majors, self._source.book, await self._policies(mirror, repo))
-        found: dict[str, FoundStack] = {}
-        for path in wanted:
-            sources = await _sources(mirror, tree, path, closures[path])
-            stack = read_stack(sources, platform, change.commit)
-            if not stack.errors:
-                stack = replace(stack, bundle=await self._bundled(mirror, change.commit, path))
-            found[path] = stack
-        return changed, found
+        commit = Commit(mirror, change.commit, tree, await mirror.closures(tree))
+        unusable = refused(tree)
+        keys = {path: c.key for path, c in commit.closures.items()} | {p: f.tree for p, f in unusable.items()}
+        differing = {p for p in {*before.places, *keys} if _key(before, p) != keys.get(p)}
+        rewritten = await _rewritten(mirror, change)
+        lost = await self._lost(mirror, change) if rewritten or before.has_marks else None
+        stale = {p for p, r in before.places.items() if p in keys and lost and r.commit in lost} - differing
+        changed = await _changed(mirror, change)
+        programs = started_by(changed, before.watching) if change.seen else {}
+        programs = {p: files for p, files in programs.items() if p in keys and p not in differing | stale}
+        wanted = ((differing & keys.keys()) | stale | programs.keys()) - unusable.keys()
+        platform = Platform(self._source.majors, self._source.book, await self._policies(mirror, repo, commit))
+        found = await gather(commit, wanted, platform, self._storage) if wanted else {}
+        found |= {p: f for p, f in unusable.items() if p in differing}
+        return Intake(
+            passage=_passage(before, differing, found),
+            found=found,
+            programs=programs,
+            stale=frozenset(stale),
+            rewritten=rewritten,
+            lost=lost,
+            would=would_start(changed, keys, before.watching),
+        )
 
-    async def _bundled(self, mirror: Mirror, commit: str, path: str) -> str:
-        """The code goes to storage, by its content, before any row names it: destroy must never need the repository."""
-        packed = await mirror.bundle(commit, path)
-        key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
-        await self._storage.put(key, packed, "application/gzip")
-        return key
+    async def _lost(self, mirror: Mirror, change: RefChange) -> frozenset[str]:
+        """The commits that this ref's stacks, states and runs stand on and that are in its history no more."""
+        async with self._transactions() as session:
+            commits = sorted(await refs_store.commits_of_ref(session, change.repo, change.ref))
+        room = asyncio.Semaphore(4)
 
-    async def _policies(self, mirror: Mirror, repo: Repo) -> dict[str, Policy]:
+        async def is_there(commit: str) -> bool:
+            async with room:
+                return await mirror.is_ancestor(commit, change.commit)
+
+        there = await asyncio.gather(*(is_there(c) for c in commits))
+        return frozenset(c for c, stays in zip(commits, there, strict=True) if not stays)
+
+    async def _let_go(self, mirror: Mirror, repo: Repo) -> None:
+        """Commits that nothing refers to need not be held any more; looked at when there is nothing else to do."""
+        kept = await mirror.kept()
+        if not kept:
+            return
+        async with self._transactions() as session:
+            used = await refs_store.commits_in_use(session, repo.id)
+        for commit in sorted(kept - used):
+            await mirror.release(commit)
+
+    async def _policies(self, mirror: Mirror, repo: Repo, commit: Commit) -> dict[str, Policy]:
         """The repository's own policies, of its default branch only: a branch cannot write its own judge."""
         head = (await mirror.refs()).get(f"{HEADS}{repo.default_branch}")
         if head is None:
             return {}
-        tree = await mirror.trees(head)
+        tree = commit.tree if head == commit.oid else await mirror.trees(head)
         files = {e.path: e.oid for e in tree.directly_in("policies") if e.is_file and e.path.endswith(".hcl")}
-        blobs = await mirror.blobs(files.values(), max_file=MAX_TEXT)
-        texts = {path: blobs[oid].decode("utf-8", "replace") for path, oid in files.items()}
+        if not files:
+            return {}
         try:
-            return repository_policies(texts)
+            blobs = await mirror.blobs(files.values(), max_file=MAX_TEXT)
+            return repository_policies({path: blobs[oid].decode("utf-8", "replace") for path, oid in files.items()})
         except FileInvalid as e:
             async with self._transactions() as session:
                 payload = {"repo": repo.full_name, "errors": [p.as_dict() for p in e.problems]}
@@ -140,27 +219,44 @@ class Sync(SyncActivities):
         return Pushed(repo, change, info.author.name, info.committer.name, pusher, info.subject)
 
 
+def _key(before: _Before, path: str) -> str | None:
+    there = before.places.get(path)
+    return None if there is None else there.key
+
+
+def _passage(before: _Before, differing: Collection[str], found: Mapping[str, FoundStack]) -> Passage:
+    """Follow the stacks that differ, and those that are read again although they do not."""
+    taking_part = [*differing, *(found.keys() - differing)]
+    olds = {p: before.places[p] for p in taking_part if p in before.places}
+    then = {p: Place(r.key, None if r.rejected else r.name) for p, r in olds.items()}
+    now = {p: Place(f.tree_key, f.name if f.config else None) for p, f in found.items()}
+    return passage(then, now)
+
+
+async def _rewritten(mirror: Mirror, change: RefChange) -> Rewritten | None:
+    """Told by ancestry of the commit processed last, never by what a payload says of it."""
+    if not change.seen or await mirror.is_ancestor(change.seen, change.commit):
+        return None
+    base = await mirror.merge_base(change.seen, change.commit) if await mirror.has(change.seen) else None
+    return Rewritten("reset" if base == change.commit else "rewritten", change.seen, base)
+
+
+async def _changed(mirror: Mirror, change: RefChange) -> Changed | None:
+    """What differs from the commit processed last; None when that is not here any more, or never was."""
+    if not change.seen or not await mirror.has(change.seen):
+        return None
+    return await mirror.changed_paths(change.seen, change.commit)
+
+
 def _differences(
-    repo: str, default: str, heads: Mapping[str, str], processed: Mapping[str, tuple[str | None, int]]
+    repo: Repo, heads: Mapping[str, str], seen: Mapping[str, SeenRef], grace: timedelta
 ) -> list[RefChange]:
     """The default branch first, so that baselines exist before the branches that are compared with them."""
-    refs = sorted({*heads, *processed}, key=lambda r: (r != f"{HEADS}{default}", r))
+    default = f"{HEADS}{repo.default_branch}"
     out = []
-    for ref in refs:
-        seen, generation = processed.get(ref, (None, 0))
-        if heads.get(ref) != seen:
-            out.append(RefChange(repo, ref, heads.get(ref, ""), seen or "", generation))
+    for ref in sorted({*heads, *seen}, key=lambda r: (r != default, r)):
+        known = seen.get(ref, SeenRef(None, 0, None))
+        is_waited_for = ref not in heads and known.gone_for is not None and known.gone_for < grace
+        if heads.get(ref) != known.last and not is_waited_for:
+            out.append(RefChange(repo.id, ref, heads.get(ref, ""), known.last or "", known.generation))
     return out
-
-
-async def _sources(mirror: Mirror, tree: Tree, path: str, closure: Closure) -> Sources:
-    """Configuration, suites and module files that lie directly in the stack's directory."""
-    wanted = {
-        e.path.rpartition("/")[2]: e.oid
-        for e in tree.directly_in(path)
-        if e.is_file and (e.path.endswith((".tf", ".yaml", ".yml")) or e.path.endswith((CONFIG, LOCK_FILE)))
-    }
-    blobs = await mirror.blobs(set(wanted.values()), max_file=MAX_TEXT)
-    texts = {name: blobs[oid].decode("utf-8", "replace") for name, oid in wanted.items()}
-    lock = texts.pop(LOCK_FILE, "")
-    return Sources(path, closure, texts, hashlib.sha256(lock.encode()).hexdigest() if lock else "")

@@ -37,6 +37,7 @@ class SyncOutcome:
     removed: int
     rejected: int
     runs: list[str]
+    failed: str = ""  # why nothing was registered
 
 
 class SyncActivities(ABC):

@@ -1,0 +1,140 @@
+"""Reading many stacks of one commit: their files in few git processes, each stack's problems its own."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stackly.engine.reading import CONFIG, Platform, Sources, read_stack
+from stackly.errors import FileInvalid, FileProblem, Invalid
+from stackly.git import bundles
+from stackly.git.closures import Closure
+from stackly.git.mirrors import Mirror
+from stackly.git.trees import Entry, Tree
+from stackly.stacks.model import FoundStack
+from stackly.storage import Store
+
+LOCK_FILE = ".terraform.lock.hcl"
+MAX_TEXT = 256 * 1024
+# So many stacks are in memory at once, and so many of their bundles on their way to storage.
+CHUNK = 100
+UPLOADS = 16
+MAX_TOTAL = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit of a mirror, with the closures of its stacks by path."""
+
+    mirror: Mirror
+    oid: str
+    tree: Tree
+    closures: Mapping[str, Closure]
+
+
+async def gather(commit: Commit, paths: Iterable[str], platform: Platform, storage: Store) -> dict[str, FoundStack]:
+    """What each of these directories says it is, or everything that is wrong with it; its code is in storage."""
+    wanted = sorted(paths)
+    found: dict[str, FoundStack] = {}
+    for at in range(0, len(wanted), CHUNK):
+        found |= await _gather(commit, wanted[at : at + CHUNK], platform, storage)
+    return found
+
+
+def refused(tree: Tree) -> dict[str, FoundStack]:
+    """Directories that would be stacks and cannot be, where their names can be written down: rejected ones."""
+    return {path: _refused(tree, path, why) for path, why in tree.refused.items() if path.isprintable()}
+
+
+def _refused(tree: Tree, path: str, why: str) -> FoundStack:
+    name = path.rpartition("/")[2]
+    problem = FileProblem(_in(path, CONFIG), 0, 0, why)
+    oid = tree.tree_of(path)
+    return FoundStack(path, name, oid, oid, "plain", {}, None, None, "", errors=(problem.as_dict(),))
+
+
+async def _gather(commit: Commit, paths: Sequence[str], platform: Platform, storage: Store) -> dict[str, FoundStack]:
+    files = {path: _files(commit.tree, path) for path in paths}
+    members = {path: _members(commit, path) for path in paths}
+    oids = {e.oid for entries in files.values() for e in entries}
+    oids |= {e.oid for entries in members.values() if not isinstance(entries, Invalid) for e in entries}
+    sizes = await commit.mirror.sizes(oids) if oids else {}
+    small = {oid for oid, size in sizes.items() if size <= bundles.MAX_FILE}
+    blobs = await commit.mirror.blobs(small, max_total=MAX_TOTAL) if small else {}
+    found = {}
+    for path in paths:
+        found[path] = await asyncio.to_thread(_read, commit, path, files[path], platform, sizes, blobs)
+    room = asyncio.Semaphore(UPLOADS)
+
+    async def bundled(path: str) -> None:
+        async with room:
+            found[path] = await _bundled(found[path], members[path], sizes, blobs, storage)
+
+    await asyncio.gather(*(bundled(path) for path in paths if not found[path].errors))
+    return found
+
+
+def _files(tree: Tree, path: str) -> list[Entry]:
+    """Configuration, suites and module files that lie directly in the stack's directory."""
+    return [
+        e
+        for e in tree.directly_in(path)
+        if e.is_file and (e.path.endswith((".tf", ".yaml", ".yml")) or e.path.endswith((CONFIG, LOCK_FILE)))
+    ]
+
+
+def _members(commit: Commit, path: str) -> list[Entry] | Invalid:
+    try:
+        return bundles.members(commit.tree, commit.closures[path])
+    except Invalid as e:
+        return e
+
+
+def _read(
+    commit: Commit,
+    path: str,
+    files: Sequence[Entry],
+    platform: Platform,
+    sizes: Mapping[str, int],
+    blobs: Mapping[str, bytes],
+) -> FoundStack:
+    large = [e for e in files if sizes[e.oid] > MAX_TEXT]
+    texts = {
+        e.path.rpartition("/")[2]: blobs[e.oid].decode("utf-8", "replace") for e in files if sizes[e.oid] <= MAX_TEXT
+    }
+    lock = texts.pop(LOCK_FILE, "")
+    sources = Sources(path, commit.closures[path], texts, hashlib.sha256(lock.encode()).hexdigest() if lock else "")
+    if not large:
+        return read_stack(sources, platform, commit.oid)
+    why = f"The file is larger than {MAX_TEXT} bytes and is not read; split it."
+    problems = tuple(FileProblem(e.path, 0, 0, why).as_dict() for e in large)
+    empty = replace(sources, files={CONFIG: ""})
+    return replace(read_stack(empty, platform, commit.oid), errors=problems)
+
+
+async def _bundled(
+    stack: FoundStack,
+    members: Sequence[Entry] | Invalid,
+    sizes: Mapping[str, int],
+    blobs: Mapping[str, bytes],
+    storage: Store,
+) -> FoundStack:
+    """The code goes to storage, by its content, before any row names it: destroy must never need the repository."""
+    try:
+        if isinstance(members, Invalid):
+            raise members
+        entries = list(members)
+        bundles.check_sizes(entries, sizes)
+        packed = await asyncio.to_thread(bundles.pack, entries, blobs)
+    except FileInvalid as e:
+        return replace(stack, errors=tuple(p.as_dict() for p in e.problems))
+    except Invalid as e:
+        problem = FileProblem(_in(stack.path, CONFIG), 0, 0, e.detail)
+        return replace(stack, errors=(problem.as_dict(),))
+    key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+    await storage.put(key, packed, "application/gzip", only_new=True)
+    return replace(stack, bundle=key)
+
+
+def _in(path: str, name: str) -> str:
+    return name if path in {"", "."} else f"{path}/{name}"
