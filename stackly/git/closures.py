@@ -6,11 +6,11 @@ tree id when nothing outside is called, so that a moved directory keeps its key.
 
 import hashlib
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from stackly.errors import FileProblem
-from stackly.git.modules import Call, calls, calls_of_json
+from stackly.git.modules import Call
 from stackly.git.trees import CONFIG, Entry, Tree
 
 
@@ -54,12 +54,12 @@ def module_files(tree: Tree, path: str) -> list[Entry]:
 def closure(
     tree: Tree,
     path: str,
-    text_of: Callable[[Entry], str],
+    calls_of: Callable[[Entry], tuple[Call, ...]],
     readable: Callable[[Entry], bool] = lambda _: True,
 ) -> Closure:
     """Follow the calls from one stack directory.
 
-    `text_of` gives a file's text, and is asked only for what is `readable`: small enough.
+    `calls_of` tells what a module file calls, and is asked only for what is `readable`: small enough.
     """
     problems = [_too_large(e) for e in tree.directly_in(path) if is_config(e) and not readable(e)]
     seen = {path}
@@ -70,7 +70,7 @@ def closure(
             if not readable(entry):
                 problems.append(_too_large(entry))
                 continue
-            for call in _calls(entry, text_of(entry)):
+            for call in calls_of(entry):
                 called = _resolve(tree, directory, entry, call, problems)
                 if called is not None and called not in seen:
                     seen.add(called)
@@ -81,12 +81,14 @@ def closure(
     return Closure(path, tree.tree_of(path), modules, tuple(sorted(problems, key=str)))
 
 
+def targets(tree: Tree, directory: str, calls: Iterable[Call]) -> Iterator[str]:
+    """The directories of this commit that calls from one directory lead to."""
+    found = (posixpath.normpath(posixpath.join(directory, call.source)) for call in calls)
+    return (path for path in found if tree.has_directory(path))
+
+
 def _too_large(entry: Entry) -> FileProblem:
     return FileProblem(entry.path, 0, 0, "The file is too large to be read; split it.")
-
-
-def _calls(entry: Entry, text: str) -> tuple[Call, ...]:
-    return calls_of_json(text) if entry.path.endswith(".json") else calls(text)
 
 
 def _resolve(tree: Tree, directory: str, entry: Entry, call: Call, problems: list[FileProblem]) -> str | None:

@@ -16,17 +16,19 @@ import git
 
 from stackly.errors import Faulty, Invalid, NotFound
 from stackly.git import bundles
-from stackly.git.closures import Closure, closure, is_config, is_module_file
+from stackly.git.closures import Closure
 from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameReader
+from stackly.git.following import Following
+from stackly.git.memory import Memory
+from stackly.git.objects import MAX_TOTAL, Objects
 from stackly.git.runner import Runner, failure
-from stackly.git.trees import Entry, Tree, TreeReader, check_oid
+from stackly.git.trees import Tree, check_oid
 from stackly.ids import new_token
 
 _REPO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 _HEADS = "+refs/heads/*:refs/heads/*"
 _TAGS = "+refs/tags/*:refs/tags/*"
 _KEPT = "refs/stackly/keep/"
-MAX_CONFIG = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,18 @@ class CommitInfo:
 
 
 class Mirror:
-    """Shape: `root`/`repo_id`.git on disk."""
+    """Shape: `root`/`repo_id`.git on disk. `memory` spares later mirrors of the same place what this one read."""
 
-    def __init__(self, root: Path, repo_id: str, clone_url: str, runner: Runner, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        repo_id: str,
+        clone_url: str,
+        runner: Runner,
+        *,
+        token: str | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         if not _REPO_ID.match(repo_id):
             raise Invalid("A mirror is named by its repository's id.")
         runner.check_url(clone_url)
@@ -59,6 +70,9 @@ class Mirror:
         self._url = clone_url
         self._runner = runner
         self._token = token
+        self._memory = memory or Memory()
+        self._objects = Objects(self.path, runner)
+        self._following = Following(self.path, self._objects, self._memory)
 
     async def fetch(self) -> None:
         """Bring every branch and tag here, exactly as the remote has them; what is gone there goes here.
@@ -106,62 +120,42 @@ class Mirror:
 
     async def commit_of(self, oid: str) -> str:
         """The commit an object id stands for: itself, or what a tag points at. Raises: NotFound."""
-        return await self._resolve(oid, "commit")
+        return await self._objects.resolve(oid, "commit")
 
     async def has(self, oid: str) -> bool:
         result = await self._runner.run(self.path, "cat-file", "-e", check_oid(oid), ok=(0, 1, 128))
         return result.code == 0
 
     async def trees(self, commit: str) -> Tree:
-        """Every entry of a commit. Raises: NotFound; Invalid past the caps of `trees`."""
-        reader = TreeReader(await self._resolve(commit, "tree"))
-        listing = ("ls-tree", "-r", "-t", "-z", "--full-tree", "--end-of-options", commit)
-        async with self._runner.open(self.path, *listing) as running:
-            async for chunk in running.chunks():
-                reader.feed(chunk)
-            code, err = await running.end()
-        if code:
-            raise failure("ls-tree", code, err)
-        return reader.tree()
+        """Every entry of a commit. Raises: NotFound; Invalid past the caps of `trees`.
+
+        Found from the tree that was read last, by git's own diff of the two; listed in full when there is none.
+        """
+        oid = await self._objects.resolve(commit, "tree")
+        known = self._memory.tree(self.path, oid)
+        if known is not None:
+            return known
+        base = self._memory.latest(self.path)
+        tree = await self._objects.tree_from(base, oid) if base is not None else None
+        if tree is None:
+            tree = await self._objects.tree(commit, oid)
+        self._memory.remember(self.path, tree)
+        return tree
 
     async def sizes(self, oids: Collection[str]) -> dict[str, int]:
         """Units: bytes. Raises: NotFound, Invalid when one is not a file's content."""
-        wanted = _list(oids)
-        result = await self._runner.run(self.path, "cat-file", "--batch-check", stdin=wanted)
-        out: dict[str, int] = {}
-        for line in result.out.decode("ascii", "replace").splitlines():
-            oid, size = _header(line)
-            out[oid] = size
-        return out
+        return await self._objects.sizes(oids)
 
     async def blobs(
-        self, oids: Collection[str], *, max_file: int = bundles.MAX_FILE, max_total: int = 64 * 1024 * 1024
+        self, oids: Collection[str], *, max_file: int = bundles.MAX_FILE, max_total: int = MAX_TOTAL
     ) -> dict[str, bytes]:
         """Contents by id, through one process. Raises: Invalid past a cap, before anything is read; NotFound."""
-        sizes = await self.sizes(oids)
-        large = sorted(oid for oid, size in sizes.items() if size > max_file)
-        if large or sum(sizes.values()) > max_total:
-            raise Invalid(
-                f"Files larger than {max_file} bytes, or {max_total} together, are not read.", oids=large[:20]
-            )
-        result = await self._runner.run(self.path, "cat-file", "--batch", stdin=_list(oids))
-        return _contents(result.out)
+        return await self._objects.blobs(oids, max_file=max_file, max_total=max_total)
 
     async def closures(self, tree: Tree, paths: Iterable[str] | None = None) -> dict[str, Closure]:
         """The closure of each stack directory, by path. What is wrong with one stands in its own `problems`."""
-        wanted = sorted(tree.stack_directories if paths is None else paths)
-        files = {e.oid for e in tree.entries.values() if is_module_file(e) or is_config(e)}
-        sizes = await self.sizes(files)
-        small = {oid for oid, size in sizes.items() if size <= MAX_CONFIG}
-        texts = await self._texts({e.oid for e in tree.entries.values() if is_module_file(e)} & small)
-
-        def text_of(entry: Entry) -> str:
-            return texts[entry.oid]
-
-        def readable(entry: Entry) -> bool:
-            return entry.oid in small
-
-        return {path: closure(tree, path, text_of, readable) for path in wanted}
+        wanted = tree.stack_directories if paths is None else paths
+        return await self._following.closures(tree, tuple(wanted))
 
     async def bundle(self, commit: str, path: str) -> bytes:
         """The stack's code as `bundles.pack` writes it. Raises: NotFound; FileInvalid, Invalid for what is refused."""
@@ -191,7 +185,7 @@ class Mirror:
         Git compares the two trees, so `before` may be on no branch any more, as long as it is here. A rename is one
         path that went and one that came. Raises: NotFound when either commit is not here.
         """
-        trees = [await self._resolve(commit, "tree") for commit in (before, after)]
+        trees = [await self._objects.resolve(commit, "tree") for commit in (before, after)]
         listing = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", *trees)
         reader = NameReader()
         narrow = replace(self._runner, timeout=min(DIFF_SECONDS, self._runner.timeout), memory_cap=DIFF_MEMORY)
@@ -235,19 +229,6 @@ class Mirror:
             raise Invalid(tree.refused[path])
         return (await self.closures(tree, [path]))[path]
 
-    async def _texts(self, oids: Collection[str]) -> dict[str, str]:
-        blobs = await self.blobs(oids, max_file=MAX_CONFIG)
-        return {oid: data.decode("utf-8", "replace") for oid, data in blobs.items()}
-
-    async def _resolve(self, oid: str, kind: str) -> str:
-        spec = f"{check_oid(oid)}^{{{kind}}}"
-        args = ("rev-parse", "--verify", "--quiet", "--end-of-options", spec)
-        result = await self._runner.run(self.path, *args, ok=(0, 1, 128))
-        found = result.out.decode().split()
-        if result.code or not found:
-            raise NotFound(f"The repository has no {kind} {oid}; it may have been pushed away. Sync it again.")
-        return found[-1]
-
     async def _ensure(self) -> None:
         """Make the mirror whole or not at all: a half-made one would fail forever."""
         if (self.path / "HEAD").exists():
@@ -266,30 +247,6 @@ class Mirror:
         """A git that was killed leaves lock files; the caller is the only writer, so they are nobody's."""
         for lock in await asyncio.to_thread(lambda: list(self.path.rglob("*.lock"))):
             lock.unlink(missing_ok=True)
-
-
-def _list(oids: Iterable[str]) -> bytes:
-    return "".join(f"{check_oid(oid)}\n" for oid in sorted(set(oids))).encode()
-
-
-def _header(line: str) -> tuple[str, int]:
-    oid, kind, *size = line.split(" ")
-    if kind == "missing":
-        raise NotFound(f"The repository has no object {oid}.")
-    if kind != "blob":
-        raise Invalid(f"{oid} is not a file's content.")
-    return oid, int(size[0])
-
-
-def _contents(out: bytes) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    at = 0
-    while at < len(out):
-        end = out.index(b"\n", at)
-        oid, size = _header(out[at:end].decode("ascii", "replace"))
-        found[oid] = out[end + 1 : end + 1 + size]
-        at = end + size + 2
-    return found
 
 
 def _commit_info(path: Path, oid: str) -> CommitInfo:

@@ -1,7 +1,7 @@
 """The tree of one commit as git lists it, and the stack directories in it. Pure: fed with bytes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -59,25 +59,32 @@ class Tree:
     entries: dict[str, Entry]
 
     @cached_property
-    def _files_of(self) -> dict[str, list[Entry]]:
-        """What lies directly in each directory, links included."""
+    def _children(self) -> dict[str, tuple[Entry, ...]]:
+        """What lies directly in each directory that holds anything."""
         out: dict[str, list[Entry]] = {}
         for entry in self.entries.values():
-            if not entry.is_directory:
-                out.setdefault(parent(entry.path), []).append(entry)
-        return out
+            out.setdefault(parent(entry.path), []).append(entry)
+        return {path: tuple(entries) for path, entries in out.items()}
+
+    @cached_property
+    def _stacks(self) -> dict[str, str]:
+        """Directories that would be stacks -> why they are not, or ''."""
+        return {path: self._refusal(path) or "" for path in sorted(self._children) if self._is_stack(path)}
 
     @cached_property
     def stack_directories(self) -> dict[str, str]:
         """Directory -> its tree id, for each that holds stackly.hcl and *.tf as files of its own, by path."""
-        found = (path for path in self._files_of if self._is_stack(path) and self._refusal(path) is None)
-        return {path: self.tree_of(path) for path in sorted(found)}
+        return {path: self.tree_of(path) for path, why in self._stacks.items() if not why}
 
     @cached_property
     def refused(self) -> dict[str, str]:
         """Directories that would be stacks, and why they are not."""
-        out = {path: self._refusal(path) for path in self._files_of if self._is_stack(path)}
-        return {path: reason for path, reason in sorted(out.items()) if reason}
+        return {path: why for path, why in self._stacks.items() if why}
+
+    @cached_property
+    def links(self) -> frozenset[str]:
+        """Paths of symbolic links and submodules."""
+        return frozenset(path for path, entry in self.entries.items() if entry.is_link)
 
     def has_directory(self, path: str) -> bool:
         return path == "." or (path in self.entries and self.entries[path].is_directory)
@@ -90,15 +97,72 @@ class Tree:
 
     def directly_in(self, path: str) -> list[Entry]:
         """Files and links of a directory, not of those below, by path."""
-        return sorted(self._files_of.get(path, ()), key=lambda e: e.path)
+        return sorted((e for e in self._children.get(path, ()) if not e.is_directory), key=lambda e: e.path)
 
     def below(self, path: str) -> Iterator[Entry]:
         """Files and links of a directory and all below it."""
-        prefix = "" if path == "." else f"{path}/"
-        return (e for e in self.entries.values() if not e.is_directory and e.path.startswith(prefix))
+        waiting = [path]
+        while waiting:
+            for entry in self._children.get(waiting.pop(), ()):
+                if entry.is_directory:
+                    waiting.append(entry.path)
+                else:
+                    yield entry
+
+    def patched(self, oid: str, gone: Collection[str], put: Collection[Entry]) -> "Tree":
+        """The tree that git's diff leads to: `gone` first, then `put`, which is new or replaces.
+
+        Equal to a full listing of it; the work is that of the difference, but for copies of what is known.
+        """
+        entries = self.entries.copy()
+        for path in gone:
+            del entries[path]
+        entries.update((e.path, e) for e in put)
+        tree = Tree(oid, entries)
+        changed = {*gone, *(e.path for e in put)}
+        touched = {parent(path) for path in changed}  # a directory changes when something directly in it does
+        children = self._moved_on(changed, put)
+        vars(tree).update(_children=children, links=self._links_after(gone, put))
+        would = self._stacks_after(tree, touched)
+        valid = self._valid_after(tree, would, touched)
+        vars(tree).update(_stacks=would, stack_directories=valid)
+        return tree
+
+    def _moved_on(self, changed: Collection[str], put: Collection[Entry]) -> dict[str, tuple[Entry, ...]]:
+        children = self._children.copy()
+        new: dict[str, list[Entry]] = {parent(path): [] for path in changed}
+        for entry in put:
+            new[parent(entry.path)].append(entry)
+        for path, added in new.items():
+            left = (*(e for e in children.get(path, ()) if e.path not in changed), *added)
+            if left:
+                children[path] = left
+            else:
+                children.pop(path, None)
+        return children
+
+    def _links_after(self, gone: Collection[str], put: Collection[Entry]) -> frozenset[str]:
+        dropped = self.links.intersection({*gone, *(e.path for e in put)})
+        added = {e.path for e in put if e.is_link}
+        return self.links if dropped == added else (self.links - dropped) | added
+
+    def _stacks_after(self, tree: "Tree", touched: Collection[str]) -> dict[str, str]:
+        now = {path: tree._refusal(path) or "" for path in touched if tree._is_stack(path)}  # noqa: SLF001 - its own kind
+        before = {path: why for path in touched if (why := self._stacks.get(path)) is not None}
+        if now == before:
+            return self._stacks
+        left = {path: why for path, why in self._stacks.items() if path not in before} | now
+        return dict(sorted(left.items()))
+
+    def _valid_after(self, tree: "Tree", would: dict[str, str], touched: Collection[str]) -> dict[str, str]:
+        if would is not self._stacks:
+            return {path: tree.tree_of(path) for path, why in would.items() if not why}
+        valid = self.stack_directories.copy()
+        valid.update((path, tree.tree_of(path)) for path in touched if path in valid)
+        return valid
 
     def _is_stack(self, path: str) -> bool:
-        names = [e.path.rpartition("/")[2] for e in self._files_of[path]]
+        names = [e.path.rpartition("/")[2] for e in self._children.get(path, ()) if not e.is_directory]
         return CONFIG in names and any(n.endswith(".tf") for n in names)
 
     def _refusal(self, path: str) -> str | None:
@@ -132,7 +196,8 @@ class TreeReader:
         *lines, self._rest = (self._rest + chunk).split(b"\0")
         for line in lines:
             entry = _entry(line)
-            self._check(entry)
+            check_count(len(self._entries) + 1, self._max_entries)
+            check_entry(entry, max_depth=self._max_depth)
             self._entries[entry.path] = entry
         if len(self._rest) > 1 << 20:
             raise Invalid("The tree holds a name of more than a megabyte.")
@@ -142,16 +207,21 @@ class TreeReader:
             raise Invalid("git's listing of the tree ends in the middle.")
         return Tree(self._oid, self._entries)
 
-    def _check(self, entry: Entry) -> None:
-        if len(self._entries) >= self._max_entries:
-            raise Invalid(f"The commit has more than {self._max_entries} files and directories; split the repository.")
-        parts = entry.path.split("/")
-        if len(parts) > self._max_depth:
-            raise Invalid(f"The commit has directories nested deeper than {self._max_depth}.")
-        if len(entry.path) > MAX_PATH:
-            raise Invalid(f"The commit has a path longer than {MAX_PATH} characters.")
-        if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-            raise Invalid(f"The commit has a path that could leave its directory: {entry.path!r}.")
+
+def check_entry(entry: Entry, *, max_depth: int = MAX_DEPTH) -> None:
+    """Raises: Invalid for too deep or too long paths, and names that could leave a directory."""
+    parts = entry.path.split("/")
+    if len(parts) > max_depth:
+        raise Invalid(f"The commit has directories nested deeper than {max_depth}.")
+    if len(entry.path) > MAX_PATH:
+        raise Invalid(f"The commit has a path longer than {MAX_PATH} characters.")
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
+        raise Invalid(f"The commit has a path that could leave its directory: {entry.path!r}.")
+
+
+def check_count(count: int, limit: int = MAX_ENTRIES) -> None:
+    if count > limit:
+        raise Invalid(f"The commit has more than {limit} files and directories; split the repository.")
 
 
 def _entry(line: bytes) -> Entry:

@@ -92,7 +92,7 @@ async def test_the_environment_is_clean_and_the_token_is_in_it_alone(
 async def test_a_hanging_git_and_its_children_are_dead_in_time(tmp_path: Path) -> None:
     git = program(tmp_path, f"sleep 300 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; wait\n")
     with pytest.raises(Faulty, match="did not end"):
-        await Runner(program=git, timeout=0.5).run(tmp_path, "log")
+        await Runner(program=git, timeout=1.5).run(tmp_path, "log")
     for name in ("child", "self"):
         assert not alive(int((tmp_path / name).read_text()))
     url = "https://example.invalid/x"
