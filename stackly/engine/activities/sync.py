@@ -23,6 +23,7 @@ from stackly.errors import FileInvalid, StacklyError, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
 from stackly.git.differences import Changed
+from stackly.git.memory import Memory
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
 from stackly.policy.model import Policy
@@ -68,6 +69,7 @@ class Sync(SyncActivities):
         self._transactions = transactions
         self._storage = storage
         self._source = source
+        self._memory = Memory()
 
     @activity.defn(name="sync.fetch")
     async def fetch(self, repo: str) -> SyncPlan:
@@ -141,7 +143,7 @@ class Sync(SyncActivities):
         return SyncOutcome(0, 0, 0, 0, [], failed=reason[:2000])
 
     def _mirror(self, repo: Repo) -> Mirror:
-        return Mirror(self._source.mirrors, repo.id, repo.clone_url, self._source.runner)
+        return Mirror(self._source.mirrors, repo.id, repo.clone_url, self._source.runner, memory=self._memory)
 
     async def _read(self, mirror: Mirror, repo: Repo, change: RefChange, before: _Before) -> Intake:
         tree = await mirror.trees(change.commit)
