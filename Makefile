@@ -22,7 +22,7 @@ WEB_FILES := $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not
 WEB_BUILT := $(if $(WEB),$(ROOT)/.cache/web.built)
 PYTEST := $(BIN)/pytest
 
-.PHONY: help setup up down test test-fast test-e2e test-chaos lint types migrate openapi bench
+.PHONY: help setup up down test test-fast test-platform test-e2e test-chaos lint types migrate openapi bench
 
 help: ## Show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -36,10 +36,14 @@ down: $(SYNCED) ## Stop everything; `make up` finds it again
 
 setup: $(SYNCED) $(WEB_BUILT) ## Install dependencies and build the page
 
-test: setup test-fast test-e2e test-chaos ## The whole suite, on real parts
+test: setup test-fast test-platform ## The whole suite, on real parts
 
 test-fast: $(SYNCED) ## Unit and integration tests
 	$(PYTEST) -n 2 --dist loadfile -m "not e2e and not chaos and not bench"
+
+# Most of their time is waiting: three workers, each with platforms of its own, share two cores well.
+test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill parts of it
+	$(PYTEST) -n 3 --dist loadfile -m "e2e or chaos"
 
 # Exit 5 says: no test of this tier.
 test-e2e: $(SYNCED) ## Tests of the whole platform

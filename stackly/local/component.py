@@ -125,7 +125,7 @@ def keeps_files(filer: int) -> Probe:
     """SeaweedFS' doors open before its volumes are read: only a file written and read back tells."""
 
     def ready(_pid: int) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", filer, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", filer, timeout=1.5)
         try:
             connection.request("PUT", "/ready", b"ready")
             written = connection.getresponse()

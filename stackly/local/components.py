@@ -95,6 +95,8 @@ def _s3(home: Home, config: Config) -> Component:
     argv += [f"-s3.port={ports['s3']}", f"-s3.port.grpc={ports['s3_grpc']}"]
     # Two doors nobody asked for; and room for more than the one bucket that 10 volumes of 30 GB would hold.
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=200", "-master.volumeSizeLimitMB=64"]
+    # Alone, it need not wait ten seconds at every restart for others to stand for election; and it tells nobody of us.
+    argv += ["-master.electionTimeout=1s", "-master.heartbeatInterval=100ms", "-master.telemetry=false"]
     # It would go on for ten seconds after SIGTERM so that a balancer may notice; here is none.
     argv += ["-volume.preStopSeconds=0"]
     return Component(

@@ -15,6 +15,8 @@ from stackly.runs.model import Run, RunKind, RunStatus
 from tests.engine.deploying import NEEDS_ONE, NEEDS_TWO, Policies, under, vote
 from tests.engine.rows import NIGHTLY, Rows, side_by_side
 
+pytestmark = pytest.mark.timeout(1800 if NIGHTLY else 300)
+
 PAIRS = 1000 if NIGHTLY else 20
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import pytest
 from sqlalchemy import text
 
 from stackly import db
@@ -15,6 +16,8 @@ from stackly.events import store as events
 from stackly.runs import queue, service, store
 from stackly.runs.model import Run, RunEvent, RunKind
 from tests.engine.rows import NIGHTLY, Rows, side_by_side
+
+pytestmark = pytest.mark.timeout(1800 if NIGHTLY else 300)
 
 PAIRS = 2000 if NIGHTLY else 40
 LOOKS = 1000 if NIGHTLY else 20

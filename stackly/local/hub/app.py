@@ -15,17 +15,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse
 
 from stackly import log
-from stackly.local.hub import git_http, rest, rest_hooks
-from stackly.local.hub.faults import Faults
-from stackly.local.hub.hub import Hub, build
+from stackly.local.hub import git_http, rest, rest_app, rest_hooks
+from stackly.local.hub.faults import Faults, Limit
+from stackly.local.hub.hub import MAX_STATUSES, Hub, build
 from stackly.local.hub.problems import Problem, answer
 
 _log = log.get("hub")
 
 
-def app(home: Path, base_url: str) -> FastAPI:
+def app(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> FastAPI:
     """A GitHub of one machine: `home` holds its repositories and deliveries, `base_url` is how it is reached."""
-    hub = build(home, base_url)
+    hub = build(home, base_url, max_statuses=max_statuses)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,10 +40,11 @@ def app(home: Path, base_url: str) -> FastAPI:
     api = FastAPI(title="Stackly hub", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     api.state.hub = hub
     _guard(api, base_url)
+    _limit(api, hub)
     for kind in (HTTPException, RequestValidationError):
         api.add_exception_handler(kind, answer)
     _own_routes(api, hub)
-    for router in (rest.router(hub), rest_hooks.router(hub), git_http.router(hub)):
+    for router in (rest_app.router(hub), rest.router(hub), rest_hooks.router(hub), git_http.router(hub)):
         api.include_router(router)
     return api
 
@@ -65,6 +66,21 @@ def _guard(api: FastAPI, base_url: str) -> None:
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "127.0.0.1", "localhost", "[::1]"])
 
 
+def _limit(api: FastAPI, hub: Hub) -> None:
+    """Rate limits on demand, for the REST API alone: git and the hub's own knobs have none."""
+
+    @api.middleware("http")
+    async def limited(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        path = request.url.path
+        is_rest = path.startswith(("/app", "/repos/", "/repositories/", "/user", "/orgs/", "/installation"))
+        headers = hub.limits.refusal() if is_rest else None
+        if headers is None:
+            return await go_on(request)
+        refusal = answer(request, Problem(403, "You have exceeded a secondary rate limit."))
+        refusal.headers.update(headers)
+        return refusal
+
+
 def _own_routes(api: FastAPI, hub: Hub) -> None:
     @api.get("/healthz")
     async def healthz() -> dict[str, Any]:
@@ -77,6 +93,11 @@ def _own_routes(api: FastAPI, hub: Hub) -> None:
     @api.put("/_faults")
     async def set_faults(body: Faults) -> Faults:
         hub.dice.set(body)
+        return body
+
+    @api.put("/_limits")
+    async def set_limits(body: Limit) -> Limit:
+        hub.limits.set(body)
         return body
 
     @api.get("/", response_class=HTMLResponse)

@@ -1,6 +1,7 @@
 """Deliveries on their way: queued in the store, signed, sent once, and never again by themselves."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
@@ -13,6 +14,7 @@ import httpx
 
 from stackly import clock, log
 from stackly.git.signatures import sign
+from stackly.local.hub.apps import Apps, Installation
 from stackly.local.hub.faults import Dice
 from stackly.local.hub.store import Delivery, Hook, Outcome, Repo, Store
 
@@ -23,14 +25,16 @@ MAX_PAYLOAD = 25 * 1024 * 1024
 _AT_ONCE = 8
 _SETTLE = 0.3  # how long the reordering waits for company
 _ANSWER_CAP = 64 * 1024
+_TARGETS = {"Repository": "repository", "Organization": "organization", "App": "integration"}
 _OTHER_EVENTS = {"push": "ping", "ping": "push"}
 
 
 class Deliveries:
     """One queue for all hooks. A push only writes rows; what sends them runs beside it."""
 
-    def __init__(self, store: Store, dice: Dice, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, store: Store, dice: Dice, apps: Apps, *, timeout: float = TIMEOUT) -> None:
         self._store = store
+        self._apps = apps
         self._dice = dice
         self._timeout = timeout
         self._queue: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
@@ -55,29 +59,37 @@ class Deliveries:
             await self._client.aclose()
 
     def announce(self, repo: Repo, event: str, payload: dict[str, Any]) -> None:
-        """Queue an event for every hook that wants it, under one GUID. Too large a payload goes nowhere."""
-        body = encode(payload)
+        """Queue an event of a repository for every hook that wants it: its own, its organisation's, the App's.
+
+        All share one GUID. Too large a payload goes nowhere.
+        """
+        body, guid = encode(payload), new_guid()
         if len(body) > MAX_PAYLOAD:
             _log.warning("delivery.too_large", repo=repo.full_name, event_name=event, bytes=len(body))
             return
-        guid = new_guid()
-        for hook in self._store.hooks(repo.id):
+        for hook in (*self._store.hooks(repo.id), *self._store.hooks_of_owner(repo.owner)):
             if hook.wants(event):
-                self._queue_new(hook, guid, event, payload.get("action"), body)
+                self._queue_new(hook, guid, event, payload.get("action"), body, repo.id)
+        app, installation = self._store.app_hook(), self._apps.of_repo(repo)
+        if app and app.wants(event) and installation and installation.suspended_at is None:
+            body = encode({**payload, "installation": brief(installation)})
+            self._queue_new(app, guid, event, payload.get("action"), body, repo.id)
 
     def announce_to(self, hook: Hook, event: str, payload: dict[str, Any]) -> None:
         """Queue an event for one hook, whatever it subscribes to: a ping."""
         self._queue_new(hook, new_guid(), event, payload.get("action"), encode(payload))
 
     def redeliver(self, hook: Hook, item: Delivery) -> None:
-        number = self._store.queue_delivery(hook, item.guid, item.event, item.action, item.body, redelivery=True)
+        number = self._store.queue_delivery(
+            hook, item.guid, item.event, item.action, item.body, redelivery=True, repo=item.repo
+        )
         self._queue.put_nowait((hook.repo, number))
 
-    def _queue_new(self, hook: Hook, guid: str, event: str, action: str | None, body: bytes) -> None:
+    def _queue_new(self, hook: Hook, guid: str, event: str, action: str | None, body: bytes, repo: int = 0) -> None:
         faults = self._dice.faults
         dropped, doubled = self._dice.hits(faults.drop), self._dice.hits(faults.duplicate)
         for _ in range(0 if dropped else 2 if doubled else 1):
-            number = self._store.queue_delivery(hook, guid, event, action, body, redelivery=False)
+            number = self._store.queue_delivery(hook, guid, event, action, body, redelivery=False, repo=repo)
             self._queue.put_nowait((hook.repo, number))
 
     async def _next(self) -> list[tuple[int, int]]:
@@ -94,9 +106,9 @@ class Deliveries:
             self._dice.shuffle(order)
         return [batch[i] for i in order]
 
-    async def _deliver(self, repo: int, number: int) -> None:
+    async def _deliver(self, _repo: int, number: int) -> None:
         async with self._slots:
-            hook, item = self._find(repo, number)
+            hook, item = self._store.attempt(number)
             if hook is None or item is None:
                 return  # the hook was removed while this waited
             request = self._request(hook, item)
@@ -105,13 +117,6 @@ class Deliveries:
             outcome = await self._attempt(hook, *request)
             self._store.end_delivery(number, outcome)
             _log.info("delivery.attempted", guid=item.guid, event_name=item.event, status=outcome.status)
-
-    def _find(self, repo: int, number: int) -> tuple[Hook | None, Delivery | None]:
-        for hook in self._store.hooks(repo):
-            item = self._store.delivery(hook.id, number)
-            if item is not None:
-                return hook, item
-        return None, None
 
     def _request(self, hook: Hook, item: Delivery) -> tuple[bytes, dict[str, str]]:
         dice, faults = self._dice, self._dice.faults
@@ -129,13 +134,19 @@ class Deliveries:
             "X-GitHub-Event": event,
             "X-GitHub-Delivery": item.guid,
             "X-GitHub-Hook-ID": str(hook.id),
-            "X-GitHub-Hook-Installation-Target-ID": str(hook.repo),
-            "X-GitHub-Hook-Installation-Target-Type": "repository",
+            "X-GitHub-Hook-Installation-Target-ID": str(self._target(hook)),
+            "X-GitHub-Hook-Installation-Target-Type": _TARGETS[hook.kind],
         }
         secret = hook.config.get("secret", "").encode()
         if secret:
             headers |= _signatures(secret + (secrets.token_bytes(8) if corrupt else b""), body)
         return body, headers
+
+    def _target(self, hook: Hook) -> int:
+        if hook.owner:
+            return self._store.user_id(hook.owner)
+        app = self._apps.app()
+        return hook.repo or (app.id if app else 0)
 
     async def _attempt(self, hook: Hook, body: bytes, headers: dict[str, str]) -> Outcome:
         url, started = hook.config["url"], clock.monotonic()
@@ -161,6 +172,12 @@ class Deliveries:
 
 def encode(payload: dict[str, Any]) -> bytes:
     return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def brief(installation: Installation) -> dict[str, Any]:
+    """As an installation stands in the events of its repositories."""
+    node = base64.b64encode(f"Installation{installation.id}".encode()).decode()
+    return {"id": installation.id, "node_id": node}
 
 
 def new_guid() -> str:

@@ -1,9 +1,11 @@
 """What can go wrong with deliveries, on demand and the same way each time for the same seed."""
 
 import random
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from stackly import clock
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -28,6 +30,41 @@ class Faults(BaseModel):
     wrong_event: Probability = 0
     status: Annotated[int, Field(ge=100, le=599)] | None = None
     seed: int = 0
+
+
+class Limit(BaseModel):
+    """The next `count` requests to the REST API are refused: for too much at once, or for the hour's quota.
+
+    `retry_after_s` is what the answer tells; None leaves a secondary limit without a time, as GitHub may.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["primary", "secondary"] = "secondary"
+    count: Annotated[int, Field(ge=0, le=10_000)] = 1
+    retry_after_s: Annotated[int, Field(ge=0, le=3600)] | None = None
+
+
+class Limits:
+    """Rate limits on demand: a real one nobody would reach on one machine."""
+
+    def __init__(self) -> None:
+        self.set(Limit(count=0))
+
+    def set(self, limit: Limit) -> None:
+        self.limit = limit
+        self._left = limit.count
+
+    def refusal(self) -> dict[str, str] | None:
+        """The headers of a refusal, as long as there are some to give."""
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        after = self.limit.retry_after_s
+        if self.limit.kind == "primary":
+            reset = int(clock.now().timestamp()) + (after or 0)
+            return {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(reset)}
+        return {} if after is None else {"Retry-After": str(after)}
 
 
 class Dice:

@@ -31,6 +31,10 @@ def router(hub: Hub) -> APIRouter:
         repo = hub.store.repo(owner, name)
         if repo is None or (rest not in _SERVICES and not rest.startswith("objects/")):
             return PlainTextResponse("Repository not found.\n", 404)
+        if not _allowed(hub, repo, request):
+            return PlainTextResponse("Authentication required.\n", 401, {"WWW-Authenticate": 'Basic realm="hub"'})
+        if rest == "git-receive-pack" and repo.archived:
+            return PlainTextResponse("This repository was archived so it is read-only.\n", 403)
         with tempfile.TemporaryFile(dir=hub.spool) as body:
             await _spool(request, body)
             if rest != "git-receive-pack":
@@ -43,13 +47,26 @@ def router(hub: Hub) -> APIRouter:
 
 def pusher(request: Request, hub: Hub) -> str:
     """Who says to be pushing: the user name of basic authentication, with any password. This is one machine."""
+    name, _ = _basic(request)
+    return name if name.replace("-", "").isalnum() else hub.user
+
+
+def _basic(request: Request) -> tuple[str, str]:
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     with contextlib.suppress(binascii.Error, ValueError):
         if kind.lower() == "basic":
-            name = base64.b64decode(value, validate=True).decode().partition(":")[0]
-            if name and name.replace("-", "").isalnum():
-                return name
-    return hub.user
+            name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+            return name, password
+    return "", ""
+
+
+def _allowed(hub: Hub, repo: Repo, request: Request) -> bool:
+    """Public: everybody. Private: anybody who says a name; an installation's token counts for what it reaches."""
+    name, password = _basic(request)
+    if password.startswith("ghs_"):
+        installation = hub.apps.of_token(password)
+        return installation is not None and hub.apps.reaches(installation, repo)
+    return bool(name) or not repo.private
 
 
 async def _spool(request: Request, body: IO[bytes]) -> None:

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from stackly.local.hub.apps import Apps
 from stackly.local.hub.deliveries import Deliveries
-from stackly.local.hub.faults import Dice
+from stackly.local.hub.faults import Dice, Limits
 from stackly.local.hub.pushes import Pushes
 from stackly.local.hub.repositories import RefChange, Repositories
 from stackly.local.hub.shapes import Shapes
 from stackly.local.hub.store import Repo, Store
 
 USER = "developer"
+MAX_STATUSES = 1000  # of one commit and context, as on GitHub
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,10 @@ class Hub:
     deliveries: Deliveries
     dice: Dice
     spool: Path
+    apps: Apps
+    limits: Limits
     user: str = USER
+    max_statuses: int = MAX_STATUSES
 
     async def pushed(self, repo: Repo, changes: list[RefChange]) -> Repo:
         """Note a push. The first branch of an empty repository becomes its default, as on GitHub."""
@@ -37,8 +42,9 @@ class Hub:
         return self.store.repo_by_id(repo.id) or repo
 
 
-def build(home: Path, base_url: str) -> Hub:
+def build(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> Hub:
     store, dice = Store(home), Dice()
+    apps = Apps(store.db)
     shapes, repositories = Shapes(base_url, store), Repositories(home / "repositories")
     spool = home / "spool"
     for folder in (repositories.root, spool):
@@ -48,7 +54,10 @@ def build(home: Path, base_url: str) -> Hub:
         shapes=shapes,
         repositories=repositories,
         pushes=Pushes(repositories, shapes),
-        deliveries=Deliveries(store, dice),
+        deliveries=Deliveries(store, dice, apps),
         dice=dice,
         spool=spool,
+        apps=apps,
+        limits=Limits(),
+        max_statuses=max_statuses,
     )

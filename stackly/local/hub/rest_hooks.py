@@ -45,8 +45,8 @@ class HookChange(BaseModel):
 def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few lines
     routes = APIRouter(prefix="/repos/{owner}/{name}/hooks")
 
-    async def named(owner: str, name: str) -> Repo:
-        return find_repo(hub, owner, name)
+    async def named(owner: str, name: str, request: Request) -> Repo:
+        return find_repo(hub, request, owner, name)
 
     Named = Annotated[Repo, Depends(named)]  # noqa: N806 - a type
 
@@ -98,11 +98,7 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
     async def deliveries(
         hook: Hooked, request: Request, response: Response, per_page: PerPage = 30, cursor: str | None = None
     ) -> list[dict[str, Any]]:
-        found = hub.store.deliveries(hook.id, below=_below(cursor), limit=per_page + 1)
-        if len(found) > per_page:
-            following = urlencode({"per_page": per_page, "cursor": _cursor(found[per_page - 1].id)})
-            response.headers["Link"] = f'<{hub.shapes.base_url}{request.url.path}?{following}>; rel="next"'
-        return [delivery(item) for item in found[:per_page]]
+        return page_of_log(hub, hook, request, response, per_page, cursor)
 
     @routes.get("/{number}/deliveries/{delivery_id}")
     async def one_delivery(hook: Hooked, delivery_id: int) -> dict[str, Any]:
@@ -122,8 +118,19 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
     return routes
 
 
+def page_of_log(
+    hub: Hub, hook: Hook, request: Request, response: Response, per_page: int, cursor: str | None
+) -> list[dict[str, Any]]:
+    """A page of a hook's deliveries; `Link` says where the next one is."""
+    found = hub.store.deliveries(hook.id, below=_below(cursor), limit=per_page + 1)
+    if len(found) > per_page:
+        following = urlencode({"per_page": per_page, "cursor": _cursor(found[per_page - 1].id)})
+        response.headers["Link"] = f'<{hub.shapes.base_url}{request.url.path}?{following}>; rel="next"'
+    return [delivery(item) for item in found[:per_page]]
+
+
 def _create(hub: Hub, repo: Repo, body: NewHook) -> Hook:
-    config = _merged({"content_type": "form", "insecure_ssl": "0"}, body.config)
+    config = merged({"content_type": "form", "insecure_ssl": "0"}, body.config)
     known = hub.store.hooks(repo.id)
     if any(h.config["url"] == config["url"] and set(h.events) & set(body.events) for h in known):
         raise refused("Hook", None, "Hook already exists on this repository")
@@ -133,13 +140,13 @@ def _create(hub: Hub, repo: Repo, body: NewHook) -> Hook:
 
 
 def _change(hub: Hub, repo: Repo, hook: Hook, body: HookChange) -> Hook:
-    config = _merged(hook.config, body.config or HookConfig())
+    config = merged(hook.config, body.config or HookConfig())
     active = hook.active if body.active is None else body.active
     hub.store.change_hook(hook.id, active, list(body.events or hook.events), config)
     return hub.store.hook(repo.id, hook.id) or hook
 
 
-def _merged(config: dict[str, str], change: HookConfig) -> dict[str, str]:
+def merged(config: dict[str, str], change: HookConfig) -> dict[str, str]:
     merged = config | change.model_dump(exclude_none=True)
     try:
         parts = urlsplit(merged.get("url", ""))

@@ -5,7 +5,10 @@ import json
 from typing import Any
 
 from stackly import clock
+from stackly.local.hub.apps import App, Installation
 from stackly.local.hub.store import Delivery, Hook, Repo, Store
+
+PERMISSIONS = {"contents": "read", "metadata": "read", "statuses": "write"}
 
 _REPO_URLS = {
     "archive": "/{archive_format}{/ref}",
@@ -106,7 +109,7 @@ class Shapes:
             "language": None,
             "license": None,
             "fork": False,
-            "archived": False,
+            "archived": repo.archived,
             "disabled": False,
             "is_template": False,
             "allow_forking": True,
@@ -133,10 +136,72 @@ class Shapes:
             "master_branch": repo.default_branch,
         }
 
-    def hook(self, repo: Repo, hook: Hook) -> dict[str, Any]:
-        url = f"{self.base_url}/repos/{repo.full_name}/hooks/{hook.id}"
+    def organization(self, owner: str) -> dict[str, Any]:
+        url = f"{self.base_url}/orgs/{owner}"
+        tails = ("repos", "events", "hooks", "issues")
         return {
-            "type": "Repository",
+            "login": owner,
+            "id": self._store.user_id(owner),
+            "node_id": _node("Organization", self._store.user_id(owner)),
+            "url": url,
+            **{f"{tail}_url": f"{url}/{tail}" for tail in tails},
+            "members_url": f"{url}/members{{/member}}",
+            "public_members_url": f"{url}/public_members{{/member}}",
+            "avatar_url": f"{self.base_url}/users/{owner}/avatar",
+            "description": None,
+        }
+
+    def app(self, app: App) -> dict[str, Any]:
+        return {
+            "id": app.id,
+            "slug": app.slug,
+            "node_id": _node("App", app.id),
+            "client_id": app.client_id,
+            "name": app.slug,
+            "owner": self.user(app.slug),
+            "description": None,
+            "external_url": self.base_url,
+            "html_url": f"{self.base_url}/apps/{app.slug}",
+            "permissions": PERMISSIONS,
+            "events": ["push", "repository"],
+        }
+
+    def installation(self, app: App, installation: Installation) -> dict[str, Any]:
+        url = f"{self.base_url}/app/installations/{installation.id}"
+        suspended = installation.suspended_at
+        return {
+            "id": installation.id,
+            "client_id": app.client_id,
+            "account": self.user(installation.owner),
+            "repository_selection": "all" if installation.everything else "selected",
+            "access_tokens_url": f"{url}/access_tokens",
+            "repositories_url": f"{self.base_url}/installation/repositories",
+            "html_url": f"{self.base_url}/organizations/{installation.owner}/settings/installations/{installation.id}",
+            "app_id": app.id,
+            "app_slug": app.slug,
+            "target_id": self._store.user_id(installation.owner),
+            "target_type": "User",
+            "permissions": PERMISSIONS,
+            "events": ["push", "repository"],
+            "created_at": installation.created_at,
+            "updated_at": installation.updated_at,
+            "single_file_name": None,
+            "has_multiple_single_files": False,
+            "single_file_paths": [],
+            "suspended_by": self.user(installation.owner) if suspended else None,
+            "suspended_at": suspended,
+        }
+
+    def installed_repository(self, repo: Repo) -> dict[str, Any]:
+        """As it stands in the lists of an installation's events."""
+        whole = self.repository(repo)
+        return {name: whole[name] for name in ("id", "node_id", "name", "full_name", "private")}
+
+    def hook(self, repo: Repo | None, hook: Hook) -> dict[str, Any]:
+        place = f"repos/{repo.full_name}/hooks" if repo else f"orgs/{hook.owner}/hooks" if hook.owner else "app/hook"
+        url = f"{self.base_url}/{place}/{hook.id}" if place != "app/hook" else f"{self.base_url}/{place}"
+        return {
+            "type": hook.kind,
             "id": hook.id,
             "name": "web",
             "active": hook.active,
@@ -188,7 +253,7 @@ def delivery(item: Delivery) -> dict[str, Any]:
         "event": item.event,
         "action": item.action,
         "installation_id": None,
-        "repository_id": item.repo,
+        "repository_id": item.repo or None,
         "throttled_at": None,
     }
 

@@ -14,13 +14,14 @@ CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY AUTOINCREMENT, login TE
 CREATE TABLE IF NOT EXISTS repos (
   id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
   description TEXT, private INTEGER NOT NULL, default_branch TEXT NOT NULL,
-  created_at TEXT NOT NULL, updated_at TEXT NOT NULL, pushed_at TEXT, UNIQUE (owner, name));
+  created_at TEXT NOT NULL, updated_at TEXT NOT NULL, pushed_at TEXT, archived INTEGER NOT NULL DEFAULT 0,
+  gone INTEGER NOT NULL DEFAULT 0, UNIQUE (owner, name));
 CREATE TABLE IF NOT EXISTS former_names (
   full_name TEXT PRIMARY KEY COLLATE NOCASE, repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE);
 CREATE TABLE IF NOT EXISTS hooks (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE,
-  active INTEGER NOT NULL, events TEXT NOT NULL, config TEXT NOT NULL,
-  created_at TEXT NOT NULL, updated_at TEXT NOT NULL, last_code INTEGER, last_status TEXT);
+  id INTEGER PRIMARY KEY AUTOINCREMENT, repo INTEGER REFERENCES repos ON DELETE CASCADE,
+  active INTEGER NOT NULL, events TEXT NOT NULL, config TEXT NOT NULL, created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL, last_code INTEGER, last_status TEXT, owner TEXT COLLATE NOCASE);
 CREATE TABLE IF NOT EXISTS deliveries (
   id INTEGER PRIMARY KEY AUTOINCREMENT, hook INTEGER NOT NULL REFERENCES hooks ON DELETE CASCADE,
   repo INTEGER NOT NULL, guid TEXT NOT NULL, event TEXT NOT NULL, action TEXT, redelivery INTEGER NOT NULL,
@@ -48,6 +49,7 @@ class Repo:
     created_at: str
     updated_at: str
     pushed_at: str | None
+    archived: bool = False
 
     @property
     def full_name(self) -> str:
@@ -56,6 +58,8 @@ class Repo:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
+    """Shape: `repo` is 0 for an organisation's hook, which names its `owner`, and for the App's, which names none."""
+
     id: int
     repo: int
     active: bool
@@ -65,6 +69,11 @@ class Hook:
     updated_at: str
     last_code: int | None
     last_status: str | None
+    owner: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "Repository" if self.repo else "Organization" if self.owner else "App"
 
     def wants(self, event: str) -> bool:
         return self.active and (event in self.events or "*" in self.events)
@@ -114,7 +123,12 @@ class Store:
         self._db.row_factory = sqlite3.Row
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=5000"):
             self._db.execute(f"PRAGMA {pragma}")
+        _upgrade(self._db)
         self._db.executescript(_SCHEMA)
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        return self._db
 
     def close(self) -> None:
         self._db.close()
@@ -151,19 +165,22 @@ class Store:
         return _repo(row)
 
     def repo_by_id(self, number: int) -> Repo | None:
-        row = self._maybe("SELECT * FROM repos WHERE id = ?", number)
+        row = self._maybe("SELECT * FROM repos WHERE id = ? AND NOT gone", number)
         return _repo(row) if row else None
 
     def repos(self) -> list[Repo]:
-        return [_repo(row) for row in self._db.execute("SELECT * FROM repos ORDER BY owner, name")]
+        return [_repo(row) for row in self._db.execute("SELECT * FROM repos WHERE NOT gone ORDER BY owner, name")]
 
-    def rename_repo(self, repo: Repo, name: str) -> bool:
-        """False when the name is taken. The former name goes on leading here."""
+    def rename_repo(self, repo: Repo, name: str, *, owner: str | None = None) -> bool:
+        """False when the name is taken. The former name goes on leading here, also after a transfer to an owner."""
+        owner = owner or repo.owner
         try:
-            self._db.execute("UPDATE repos SET name = ?, updated_at = ? WHERE id = ?", (name, stamp(), repo.id))
+            self._db.execute(
+                "UPDATE repos SET owner = ?, name = ?, updated_at = ? WHERE id = ?", (owner, name, stamp(), repo.id)
+            )
         except sqlite3.IntegrityError:
             return False
-        self._db.execute("DELETE FROM former_names WHERE full_name = ?", (f"{repo.owner}/{name}",))
+        self._db.execute("DELETE FROM former_names WHERE full_name = ?", (f"{owner}/{name}",))
         self._db.execute("INSERT OR REPLACE INTO former_names VALUES (?, ?)", (repo.full_name, repo.id))
         return True
 
@@ -173,27 +190,46 @@ class Store:
             (default_branch, description, stamp(), number),
         )
 
+    def mark_repo(self, number: int, *, archived: bool, private: bool) -> None:
+        self._db.execute(
+            "UPDATE repos SET archived = ?, private = ?, updated_at = ? WHERE id = ?",
+            (archived, private, stamp(), number),
+        )
+
     def pushed(self, number: int) -> None:
         self._db.execute("UPDATE repos SET pushed_at = ?, updated_at = ? WHERE id = ?", (stamp(), stamp(), number))
 
     def remove_repo(self, number: int) -> None:
-        self._db.execute("DELETE FROM repos WHERE id = ?", (number,))
+        """Its name is free again, its number never; its hooks still carry the news of it."""
+        self._db.execute("DELETE FROM former_names WHERE repo = ?", (number,))
+        self._db.execute("UPDATE repos SET gone = 1, name = name || '#' || id WHERE id = ?", (number,))
 
     # hooks
 
-    def add_hook(self, repo: int, active: bool, events: list[str], config: dict[str, str]) -> Hook:
+    def add_hook(
+        self, repo: int, active: bool, events: list[str], config: dict[str, str], *, owner: str | None = None
+    ) -> Hook:
         at = stamp()
         done = self._db.execute(
-            "INSERT INTO hooks (repo, active, events, config, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (repo, active, json.dumps(events), json.dumps(config), at, at),
+            "INSERT INTO hooks (repo, active, events, config, created_at, updated_at, owner)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (repo or None, active, json.dumps(events), json.dumps(config), at, at, owner),
         )
         return _hook(self._one("SELECT * FROM hooks WHERE id = ?", done.lastrowid))
 
     def hooks(self, repo: int) -> list[Hook]:
         return [_hook(r) for r in self._db.execute("SELECT * FROM hooks WHERE repo = ? ORDER BY id", (repo,))]
 
+    def hooks_of_owner(self, owner: str) -> list[Hook]:
+        rows = self._db.execute("SELECT * FROM hooks WHERE repo IS NULL AND owner = ? ORDER BY id", (owner,))
+        return [_hook(r) for r in rows]
+
+    def app_hook(self) -> Hook | None:
+        row = self._maybe("SELECT * FROM hooks WHERE repo IS NULL AND owner IS NULL ORDER BY id LIMIT 1")
+        return _hook(row) if row else None
+
     def hook(self, repo: int, number: int) -> Hook | None:
-        row = self._maybe("SELECT * FROM hooks WHERE id = ? AND repo = ?", number, repo)
+        row = self._maybe("SELECT * FROM hooks WHERE id = ? AND coalesce(repo, 0) = ?", number, repo)
         return _hook(row) if row else None
 
     def change_hook(self, number: int, active: bool, events: list[str], config: dict[str, str]) -> None:
@@ -208,12 +244,21 @@ class Store:
     # deliveries
 
     def queue_delivery(
-        self, hook: Hook, guid: str, event: str, action: str | None, body: bytes, *, redelivery: bool
+        self,
+        hook: Hook,
+        guid: str,
+        event: str,
+        action: str | None,
+        body: bytes,
+        *,
+        redelivery: bool,
+        repo: int | None = None,
     ) -> int:
+        """Shape: `repo` is what the event is about, the hook's own where it has one; 0 for none."""
         done = self._db.execute(
             "INSERT INTO deliveries (hook, repo, guid, event, action, redelivery, body, queued_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (hook.id, hook.repo, guid, event, action, redelivery, body, stamp()),
+            (hook.id, hook.repo or repo or 0, guid, event, action, redelivery, body, stamp()),
         )
         return int(done.lastrowid or 0)
 
@@ -239,6 +284,12 @@ class Store:
             (LOST,),
         )
         return done.rowcount
+
+    def attempt(self, number: int) -> tuple[Hook | None, Delivery | None]:
+        """A delivery with its hook; both None when the hook was removed meanwhile."""
+        row = self._maybe("SELECT * FROM deliveries WHERE id = ?", number)
+        hook = self._maybe("SELECT * FROM hooks WHERE id = ?", row["hook"]) if row else None
+        return (_hook(hook), _delivery(row)) if row and hook else (None, None)
 
     def delivery(self, hook: int, number: int) -> Delivery | None:
         row = self._maybe("SELECT * FROM deliveries WHERE id = ? AND hook = ?", number, hook)
@@ -302,12 +353,36 @@ def stamp() -> str:
 
 
 def _repo(row: sqlite3.Row) -> Repo:
-    return Repo(**{**dict(row), "private": bool(row["private"])})
+    fields = {name: row[name] for name in row.keys() if name != "gone"}  # noqa: SIM118 - iterating a Row gives values
+    return Repo(**{**fields, "private": bool(row["private"]), "archived": bool(row["archived"])})
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """A hub of an earlier release knew no archived repository, and hooks of repositories only."""
+    known = {table: db.execute(f"PRAGMA table_info({table})").fetchall() for table in ("repos", "hooks")}
+    if known["repos"] and "gone" not in {c["name"] for c in known["repos"]}:
+        for column in ("archived", "gone"):
+            db.execute(f"ALTER TABLE repos ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    if known["hooks"] and "owner" not in {c["name"] for c in known["hooks"]}:
+        db.executescript(
+            "PRAGMA foreign_keys=OFF; PRAGMA legacy_alter_table=ON; BEGIN; ALTER TABLE hooks RENAME TO former_hooks;"
+            f"{_SCHEMA}"
+            "INSERT INTO hooks SELECT *, NULL FROM former_hooks; DROP TABLE former_hooks; COMMIT;"
+            "PRAGMA legacy_alter_table=OFF; PRAGMA foreign_keys=ON;"
+        )
 
 
 def _hook(row: sqlite3.Row) -> Hook:
     events = tuple(json.loads(row["events"]))
-    return Hook(**{**dict(row), "active": bool(row["active"]), "events": events, "config": json.loads(row["config"])})
+    return Hook(
+        **{
+            **dict(row),
+            "repo": row["repo"] or 0,
+            "active": bool(row["active"]),
+            "events": events,
+            "config": json.loads(row["config"]),
+        }
+    )
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:
