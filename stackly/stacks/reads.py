@@ -7,7 +7,9 @@ from stackly.events.reads import rows
 from stackly.stacks.store import RepoNotFound, StackNotFound
 
 _REPO = """
-SELECT r.id, r.full_name, r.default_branch, r.clone_url, r.hook AS hook_id, r.status, r.reason, r.github_id,
+SELECT r.id, r.full_name, r.default_branch, r.clone_url, r.hook AS hook_id, r.status, r.github_id,
+       coalesce(r.reason, (SELECT string_agg(replace(f.ref, 'refs/heads/', '') || ': ' || f.reason, '; ' ORDER BY f.ref)
+                           FROM repo_refs f WHERE f.repo = r.id AND f.reason IS NOT NULL)) AS reason,
        r.created_at,
        coalesce((SELECT jsonb_object_agg(f.ref, f.last_processed) FROM repo_refs f
                  WHERE f.repo = r.id AND f.last_processed IS NOT NULL), '{}') AS last_processed

@@ -37,6 +37,13 @@ async def look(session: Session, repo: str, heads: Iterable[str]) -> dict[str, S
         ),
         given,
     )
+    await session.execute(
+        text(
+            "UPDATE repo_refs SET reason = NULL WHERE repo = :repo AND reason IS NOT NULL AND last_processed IS NULL"
+            " AND ref <> ALL(:heads)"
+        ),
+        given,
+    )
     rows = await session.execute(
         text(
             "SELECT ref, last_processed, generation, clock_timestamp() - gone_since AS gone_for FROM repo_refs"

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,10 @@ class Syncing:
             await session.execute(text(sql), values)
 
     async def codes(self, ref: str = MAIN) -> dict[str, StackCode]:
-        """The registered stacks of a ref by path; deregistered ones are gone."""
+        """The stacks that stand in a ref by path, valid or rejected; loose and deregistered ones are gone."""
         async with self.transactions() as session:
-            return {c.path: c for c in await stacks.list_codes(session, self.repo.id, ref)}
+            found = await stacks.list_codes(session, self.repo.id, ref)
+            return {c.path: c for c in found if c.status in {"active", "rejected"}}
 
     async def every_code(self) -> list[StackCode]:
         """All that were ever registered, in the order of their registration."""
@@ -244,8 +246,10 @@ class Syncing:
         return [r["tree"][0]["text"] for r in found]
 
 
-async def build(transactions: Transactions, folder: Path, *, github_id: int = 1) -> Syncing:
-    """An empty repository `octo/stacks`, connected and never synced."""
+async def build(
+    transactions: Transactions, folder: Path, *, github_id: int = 1, grace: timedelta = timedelta(0)
+) -> Syncing:
+    """An empty repository `octo/stacks`, connected and never synced. Branches that go away are gone at once."""
     upstream = Upstream.made(folder / "upstream")
     async with transactions() as session:
         account = await accounts.ensure_account(session)
@@ -259,7 +263,7 @@ async def build(transactions: Transactions, folder: Path, *, github_id: int = 1)
             hook="",
         )
     runner = Runner(protocols=frozenset({"file"}), timeout=30)
-    source = Source(folder / "mirrors", runner, ("16", "18"), PolicyBook([folder / "policies"]))
+    source = Source(folder / "mirrors", runner, ("16", "18"), PolicyBook([folder / "policies"]), grace)
     storage = Memory()
     mirror = Mirror(folder / "mirrors", repo.id, upstream.url, runner)
     return Syncing(transactions, upstream, storage, Sync(transactions, storage, source), repo, mirror)

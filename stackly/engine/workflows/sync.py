@@ -1,9 +1,10 @@
 """One workflow per repository: pushes are rings, git is the truth."""
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
-    from stackly.engine.contracts.control import SyncActivities, SyncPlan
+    from stackly.engine.contracts.control import RefChange, SyncActivities, SyncPlan
     from stackly.engine.contracts.timings import SYNC_RETRY, SYNC_TIMEOUT
 
 
@@ -26,8 +27,17 @@ class RepoSyncWorkflow:
                 SyncActivities.fetch, repo, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
             )
             for change in plan.changes:
-                await workflow.execute_activity_method(
-                    SyncActivities.process, change, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
-                )
+                await self._process(change)
             if not self.rung:
                 return
+
+    async def _process(self, change: RefChange) -> None:
+        """A ref that cannot be processed now stops no other; the next round finds it where it was."""
+        try:
+            await workflow.execute_activity_method(
+                SyncActivities.process, change, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
+            )
+        except ActivityError as e:
+            if isinstance(e.cause, CancelledError):
+                raise
+            workflow.logger.warning("A ref of repository %s is left for the next round: %s", change.repo, e.cause)
