@@ -17,10 +17,12 @@ from stackly.runs.model import (
     NewRun,
     Run,
     RunEvent,
+    RunKind,
     Waiting,
 )
-from stackly.stacks import registry_store
+from stackly.stacks import lifecycle, registry_store
 from stackly.stacks import store as stacks
+from stackly.stacks.transitions import StateEvent
 
 
 class RunEnded(Conflict):
@@ -77,13 +79,17 @@ async def cancel(session: Session, account: str, run_id: str, *, actor: str) -> 
 
     Raises: RunEnded.
     """
-    run = await store.get_run(session, run_id, lock=True, account=account)
+    seen = await store.get_run(session, run_id, account=account)
+    await stacks.get_state(session, seen.state, lock=True)  # before the run (ENGINE rule 10)
+    run = await store.get_run(session, run_id, lock=True)
     if run.is_terminal:
         raise RunEnded(f"Run {run.id} is {run.status}.", run=run.id, status=run.status)
     await store.request_cancel(session, run.id)
     if not run.is_admitted:
-        at = await db.now(session)
-        return await store.transition(session, run, RunEvent.CANCEL, at=at, reason=f"cancelled by {actor}")
+        at, why = await db.now(session), f"cancelled by {actor}"
+        if run.kind is RunKind.DESTROY:
+            await lifecycle.move_state(session, run.state, StateEvent.DESTROY_CANCELLED, why=f"its destroy was {why}")
+        return await store.transition(session, run, RunEvent.CANCEL, at=at, reason=why)
     await events.ring(session, Bell.RUN_RING, run.id)
     for test in await store_tests_of(session, run.id):
         await events.ring(session, Bell.TEST_RING, f"{run.id}/{test}")

@@ -20,10 +20,13 @@ from stackly.stacks.transitions import CodeEvent, StateEvent, after_code, after_
 _UNTIED: Mapping[str, Any] = {"reason": None, "successor": None, "destroy_at": None, "destroy_left_s": None}
 
 
-async def move_state(session: Session, state: str, event: StateEvent, **values: Any) -> StackState:
+async def move_state(
+    session: Session, state: str, event: StateEvent, *, why: str | None = None, **values: Any
+) -> StackState:
     """Move a state along `transitions.TRANSITIONS`; it is locked here. A repeated event changes no status.
 
-    Shape: `values` are further columns (reason, commit, agent, code, …). What made it loose goes when that ends.
+    Shape: `values` are further columns (reason, commit, agent, code, …); `why` a destroy failed or was called off is
+    kept where the state is loose after it. What made it loose goes when that ends.
     Raises: StateMoveRefused.
     """
     seen = await store.get_state(session, state, lock=True)
@@ -32,7 +35,7 @@ async def move_state(session: Session, state: str, event: StateEvent, **values: 
         code = await store.get_code(session, seen.code)
         if code.status not in {CodeStatus.ACTIVE, CodeStatus.REJECTED}:
             status = after_state(status, StateEvent.CODE_GONE)
-            values = {"reason": _end_it(code, code.reason or "its code went away", seen.name)} | values
+            values = {"reason": _end_it(code, why or code.reason or "its code went away", seen.name)} | values
     if status not in {StateStatus.LOOSE, seen.status}:
         values = {**_UNTIED, **values}
     moved = await loose_store.write_state(session, state, status=status.value, **values)

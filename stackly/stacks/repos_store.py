@@ -5,7 +5,7 @@ from sqlalchemy import text
 from stackly import db
 from stackly.db import Session
 from stackly.events import store as events
-from stackly.events.model import EventName
+from stackly.events.model import Bell, EventName
 from stackly.stacks import loose_store
 from stackly.stacks.model import Repo
 from stackly.stacks.store import get_repo
@@ -30,6 +30,8 @@ async def set_repo_status(session: Session, repo: str, status: str, reason: str 
     )
     if status == ACTIVE:
         await loose_store.go_on_with_timers(session, repo, least_s=REPRIEVE_S)
+        await events.ring(session, Bell.REPO_SYNC, repo)
+        await events.ring(session, Bell.ADMIT, seen.account)
     else:
         await loose_store.stop_timers(session, repo)
     payload = {"repo": seen.full_name, "from": seen.status, "to": status, "reason": reason}

@@ -60,7 +60,9 @@ async def met(session: Session, run: Run, *, reason: str) -> None:
 async def failed(session: Session, run: Run, *, error: str, at: datetime) -> None:
     """The destroy did not empty the inventory: it is asked for again, later each time."""
     obligation = await store.find_open(session, run.state)
-    if obligation is None:
+    if obligation is None:  # a long-lived state: it is what it was before, and a person decides
+        why = f"its destroy failed (run {run.id}): {error}"
+        await lifecycle.move_state(session, run.state, StateEvent.DESTROY_FAILED, why=why)
         return
     ladder = obligation.ladder + 1
     due = at + retry_after(obligation.ladder)

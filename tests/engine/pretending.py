@@ -66,6 +66,8 @@ class Faults:
     # Steps whose heartbeats are lost on the way, whatever Temporal does first when it wakes.
     unheard: set[str] = field(default_factory=set)
     left: list[InventoryItem] = field(default_factory=list)
+    # What the next plans would do. Shape: (create, update, delete).
+    changes: tuple[int, int, int] = (1, 0, 0)
     tps: float = 1000.0
     valid: bool = True
 
@@ -135,7 +137,8 @@ class Site(SiteActivities):
 
     @activity.defn(name="site.plan")
     async def plan(self, given: ModuleInput) -> PlanOutcome:
-        made = PlanOutcome(1, 0, 0, True, "p" * 64, "", 0, "l", ["terraform_data.x create"], "1.11.4")
+        changes = self.p.faults.changes
+        made = PlanOutcome(*changes, any(changes), "p" * 64, "", 0, "l", ["terraform_data.x create"], "1.11.4")
         return await self.p.step(given.key, made)
 
     @activity.defn(name="site.apply")

@@ -19,6 +19,7 @@ from stackly.engine.contracts.steps import test_workflow_id as workflow_id_of_te
 from stackly.engine.worker import WORKFLOWS, runner
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.runs.model import Run, RunKind
+from tests.engine.moving import Moving
 from tests.engine.world import World, agents, build, control, dispatching
 
 HISTORIES = Path(__file__).with_name("histories")
@@ -90,6 +91,14 @@ async def _held(world: World, kind: RunKind, step: str, state: str) -> tuple[Run
     return run, gate
 
 
+async def _moved(world: World) -> str:
+    """The plan that is asked for when a deployed stack moved."""
+    moving = Moving(world)
+    await moving.deployed("a", 1)
+    await moving.moved("b", 2)
+    return (await moving.carried_out(await moving.preview())).id
+
+
 async def test_what_runs_now_replays(plain: World) -> None:
     run, gate = await _held(plain, RunKind.BENCHMARK, "measure 1", "default")
     found = [
@@ -110,6 +119,7 @@ async def test_what_runs_now_replays(plain: World) -> None:
     gate.set()
     await plain.ended(deploy.id)
     found.append(await _kept(plain, "run-deploy-recovered", run_workflow_id(deploy.id)))
+    found.append(await _kept(plain, "run-preview-ended", run_workflow_id(await _moved(plain))))
     for history in found:
         await replayer().replay_workflow(history)
 

@@ -10,6 +10,7 @@ from temporalio.service import RPCError
 from stackly import db, ids, log
 from stackly.agents import service as agents
 from stackly.db import Transactions
+from stackly.engine import loose
 from stackly.engine.admission import Limits, admit
 from stackly.engine.dispatcher import resync
 from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
@@ -80,6 +81,7 @@ async def _drain_all(dispatch: Dispatch) -> None:
 async def _sweep(dispatch: Dispatch) -> None:
     await sweep_obligations(dispatch)
     await expire(dispatch)
+    await loose.sweep(dispatch.transactions)
     async with dispatch.transactions() as session:
         await agents.mark_offline(session)
 

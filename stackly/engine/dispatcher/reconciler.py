@@ -132,5 +132,7 @@ async def expire(dispatch: Dispatch) -> int:
         at = await db.now(session)
         for run in runs:
             reason = f"waited for {run.blocker or 'its turn'} until its deadline"
+            if run.kind is RunKind.DESTROY:
+                await teardowns.ended(session, run, error=reason, at=at)
             await store.transition(session, run, RunEvent.FAIL, at=at, reason=reason)
     return len(runs)
