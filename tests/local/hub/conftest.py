@@ -1,6 +1,7 @@
 """A hub on a free port, a receiver that answers as told, and a work tree that really pushes."""
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 from stackly import clock
 from stackly.git.signatures import verify
 from stackly.local.hub.app import app
+from tests.git import github_schema
 
 SECRET = "s3cret"
 _ENV = {
@@ -41,6 +43,12 @@ class Got:
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def named(self) -> str:
+        """The event by its body: a fault may have put another name into the header."""
+        said = json.loads(self.body)
+        return "ping" if "zen" in said else "push" if "after" in said else self.event
+
 
 @dataclass
 class Receiver:
@@ -56,6 +64,11 @@ class Receiver:
             assert clock.monotonic() - started < 30, f"only {[g.event for g in self.got]} came"
             await asyncio.sleep(0.01)
         return self.got[:count]
+
+    def problems(self) -> list[str]:
+        """Everything in which what came differs from what GitHub publishes for its event (G14)."""
+        whole = [g for g in self.got if g.size == len(g.body) and g.event == g.named]
+        return [f"{g.event}: {p}" for g in whole for p in github_schema.problems(g.event, json.loads(g.body))]
 
     async def quiet(self) -> list[Got]:
         """Everything that came, after nothing more did for a while."""
@@ -136,10 +149,10 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-async def start_hub(home: Path, port: int | None = None) -> Running:
+async def start_hub(home: Path, port: int | None = None, **options: Any) -> Running:
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    server, task = await serve(app(home, url), port)
+    server, task = await serve(app(home, url, **options), port)
     return Running(url, httpx.AsyncClient(base_url=url, timeout=30), server, task)
 
 
@@ -169,11 +182,16 @@ async def receiver() -> AsyncIterator[Receiver]:
     yield made
     server.should_exit = True
     await task
+    try:
+        github_schema.validator("push")
+    except github_schema.SchemaMissing:
+        return  # tests/git/test_payloads.py says so, and fails where everything must be there
+    assert made.problems() == []
 
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[Running]:
-    running = await start_hub(tmp_path / "hub")
+    running = await start_hub(tmp_path / "hub", max_statuses=20)
     await running.json("POST", "/orgs/acme/repos", json={"name": "stacks"})
     yield running
     await stop_hub(running)

@@ -1,11 +1,10 @@
 """The parts of GitHub's API that need no hook."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stackly.local.hub.rest import MAX_STATUSES
+from stackly.local.hub.hub import MAX_STATUSES
 
 if TYPE_CHECKING:
     from tests.local.hub.conftest import Receiver, Running, Work
@@ -68,10 +67,10 @@ async def test_statuses_are_kept_newest_first_and_capped(hub: "Running", work: "
     assert (first["state"], first["context"], first["creator"]["login"]) == ("pending", "stackly/run", "developer")
     await hub.json("POST", f"{STATUSES}/{sha}", json={**body, "state": "success"})
     assert [s["state"] for s in await hub.json("GET", f"{STATUSES}/{sha}")] == ["success", "pending"]
-    for _ in range((MAX_STATUSES - 2) // 100):
-        await asyncio.gather(*(hub.json("POST", f"{STATUSES}/{sha}", json=body) for _ in range(100)))
-    while (answer := await hub.client.post(f"{STATUSES}/{sha}", json=body)).status_code == 201:
-        assert answer.json()["id"] <= MAX_STATUSES
+    assert MAX_STATUSES == 1000
+    for _ in range(20 - 2):  # this hub takes twenty of one context
+        await hub.json("POST", f"{STATUSES}/{sha}", json=body)
+    answer = await hub.client.post(f"{STATUSES}/{sha}", json=body)
     assert answer.status_code == 422
     assert "maximum number of statuses" in answer.json()["errors"][0]["message"]
     upper = await hub.client.post(f"{STATUSES}/{sha}", json={**body, "context": "STACKLY/RUN"})
