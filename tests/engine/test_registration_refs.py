@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stackly.db import Transactions
-from stackly.engine.activities import sync as activities
+from stackly.engine import gathering
 from stackly.runs.model import RunKind, RunStatus
 from stackly.stacks import reads
 from tests.engine.syncing import MAIN, Syncing, build, measured, plain
@@ -114,14 +114,14 @@ async def test_one_ref_that_fails_stops_no_other(syncing: Syncing, monkeypatch: 
     poison = syncing.upstream.commit(plain("p", "p"))
     syncing.upstream.checkout("main")
     syncing.upstream.branch("zzz")
-    real = activities.gather
+    real = gathering.gather
 
-    async def poisoned(commit: activities.Commit, *rest: Any) -> Any:
+    async def poisoned(commit: gathering.Commit, *rest: Any) -> Any:
         if commit.oid == poison:
             raise ValueError("nobody thought of this")
         return await real(commit, *rest)
 
-    monkeypatch.setattr(activities, "gather", poisoned)
+    monkeypatch.setattr("stackly.engine.activities.sync.gather", poisoned)
     outcomes = await syncing.sync()
     assert [bool(o.failed) for o in outcomes] == [True, False]
     assert list(await syncing.codes("refs/heads/zzz")) == ["a"]
