@@ -44,6 +44,15 @@ class FileProblemView(View):
     message: str
 
 
+class HistoryAlteredView(View):
+    """The state's commit is in its ref's history no more: since when, and what `ref` became then."""
+
+    commit: str
+    since: Time
+    ref: str
+    head: str | None
+
+
 class StateView(View):
     id: str
     name: str
@@ -52,6 +61,7 @@ class StateView(View):
     environment: str | None
     last_run: str | None
     serial: int | None = None
+    history_altered: HistoryAlteredView | None = None
 
 
 class StackView(View):

@@ -115,6 +115,7 @@ async def states_of(session: Session, codes: list[str]) -> dict[str, list[Json]]
         session,
         """
         SELECT s.id, s.code, s.name, s.status, s.commit, s.serial, s.variables,
+               CASE WHEN s.history_altered ->> 'commit' = s.commit THEN s.history_altered END AS history_altered,
                (SELECT o.id FROM operations o WHERE o.state = s.id ORDER BY o.created_at DESC, o.id DESC LIMIT 1)
                  AS last_run
         FROM stack_states s WHERE s.code = ANY(CAST(:codes AS text[])) AND s.test IS NULL ORDER BY s.name

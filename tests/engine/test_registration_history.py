@@ -7,11 +7,13 @@ import tarfile
 import pytest
 
 from stackly import db
+from stackly.api.views import StateView
 from stackly.approvals import store as approvals
 from stackly.engine import loose
 from stackly.git.mirrors import Mirror
 from stackly.runs import store as runs
 from stackly.runs.model import Run, RunEvent, RunKind, RunStatus
+from stackly.stacks import reads
 from stackly.stacks import store as stacks
 from tests.engine.syncing import MAIN, Syncing, measured, plain
 
@@ -187,3 +189,17 @@ async def test_a_commit_that_nothing_needs_is_let_go(syncing: Syncing) -> None:
 def _gc(mirror: Mirror) -> None:
     for args in (["reflog", "expire", "--expire=now", "--all"], ["gc", "-q", "--prune=now"]):
         subprocess.run(["git", "-C", str(mirror.path), *args], check=True)
+
+
+async def test_a_stack_shows_what_became_of_its_history(syncing: Syncing) -> None:
+    lost, new = await _rewritten(syncing)
+    code = await syncing.code("a")
+    await syncing.sync()
+    async with syncing.transactions() as session:
+        (shown,) = (await reads.states_of(session, [code.id]))[code.id]
+        view = StateView(environment=None, **shown)
+        assert view.history_altered is not None
+        assert (view.history_altered.commit, view.history_altered.head) == (lost, new)
+        await stacks.update_state(session, shown["id"], commit=new)
+        (deployed,) = (await reads.states_of(session, [code.id]))[code.id]
+        assert deployed["history_altered"] is None, "deployed anew: it stands on what is there"
