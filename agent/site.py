@@ -102,7 +102,7 @@ class SiteWork:
             await session.reopen(given.plan_sha256)
         else:
             await session.prepare(await self._user_data(given.module, context))
-            await session.plan()
+            await session.plan(given.approved)
         reader = await session.change("apply", "-json", "-input=false", str(session.work.plan))
         outcome = self._applied(session, reader.changes, started)
         await session.close()

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,11 @@ class Session:
             await self.terraform("init", "-input=false", "-no-color", "-json")
         bundle.check_backend(self.module, self.work)
 
-    async def plan(self) -> plans.Plan:
-        """Save a plan and judge it. Raises: Invalid when the module misses the contract or the plan does too much."""
+    async def plan(self, approved: Collection[str] | None = None) -> plans.Plan:
+        """Save a plan and judge it, against what was approved if something was.
+
+        Raises: Invalid when the module misses the contract or the plan does too much.
+        """
         file = str(self.work.plan)
         await self.terraform("plan", "-json", "-input=false", f"-out={file}", f"-var-file={self.work.variables}")
         self.work.plan.chmod(0o600)
@@ -91,6 +95,8 @@ class Session:
         found = plans.read(raw)
         self.mask.learn(found.sensitive)
         check_declared(self.given, found.declared)
+        if approved is not None:
+            plans.check_approved(raw, approved)
         if self.given.creates_only:
             plans.check_creates_only(raw, recovering=self.base is not None and not self.base.empty)
         return found

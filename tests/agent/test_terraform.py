@@ -94,6 +94,16 @@ async def test_the_approved_plan_is_what_is_applied(site: SiteWork) -> None:
         await site.apply(ApplyInput(given, plan.plan_sha256), context)
 
 
+async def test_recovery_applies_the_rest_of_what_was_approved_and_nothing_else(site: SiteWork) -> None:
+    context = context_for(bundle(main__tf=PLAIN))
+    given = module_input(key())
+    with pytest.raises(Invalid, match=r"would create terraform_data\.a, which was not in the approved plan"):
+        await site.apply(ApplyInput(given, approved=["create terraform_data.other"]), context)
+    assert context.states == []
+    outcome = await site.apply(ApplyInput(given, approved=["create terraform_data.a"]), context)
+    assert outcome.created == 1
+
+
 async def test_another_plan_or_a_moved_state_is_refused(site: SiteWork) -> None:
     context = context_for(bundle(main__tf=PLAIN))
     given = module_input(key())

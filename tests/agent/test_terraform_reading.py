@@ -77,6 +77,33 @@ def change(*actions: str, address: str = "a.b", **more: Any) -> Json:
     return {"address": address, "change": {"actions": list(actions)}, **more}
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        change("create"),
+        change("no-op", address="x.y"),
+        change("delete", "create", action_reason="replace_because_tainted"),
+    ],
+)
+def test_after_an_interruption_what_was_approved_goes_on(left: Json) -> None:
+    plan.check_approved({"resource_changes": [left]}, ["create a.b", "update c.d"])
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        change("create", address="a.new"),
+        change("delete"),
+        change("delete", "create"),
+        change("update"),
+        change("delete", "create", address="c.d", action_reason="replace_because_tainted"),
+    ],
+)
+def test_after_an_interruption_nothing_else_is_applied(left: Json) -> None:
+    with pytest.raises(Invalid, match="not in the approved plan"):
+        plan.check_approved({"resource_changes": [change("create"), left]}, ["create a.b", "update c.d"])
+
+
 def test_counts_and_whether_anything_changes() -> None:
     raw = {
         "resource_changes": [change("create"), change("delete", "create"), change("no-op"), change("read")],
@@ -91,7 +118,7 @@ def test_counts_and_whether_anything_changes() -> None:
         {"resource_changes": [change("no-op")], "output_changes": {"o": {"actions": ["no-op"]}}}
     ).changed
     assert plan.read({"output_changes": {"o": {"actions": ["update"]}}}).changed
-    assert len(plan.read({"resource_changes": [change("create")] * 999}).summary) == 200
+    assert len(plan.read({"resource_changes": [change("create")] * 2000}).summary) == 1000
 
 
 @pytest.mark.parametrize("actions", [["update"], ["delete"], ["delete", "create"], ["create", "delete"], ["forget"]])

@@ -53,7 +53,7 @@ class PlanOutcome:
     lock_sha256: str
     serial: int
     lineage: str
-    summary: list[str]  # resource addresses with their action, at most 200
+    summary: list[str]  # resource addresses with their action, at most 1,000
     terraform_version: str
 
 
@@ -61,6 +61,7 @@ class PlanOutcome:
 class ApplyInput:
     module: ModuleInput
     plan_sha256: str = ""  # '' plans anew in the same step (a test's provision, and recovery)
+    approved: list[str] | None = None  # recovery: all that the new plan may do, as the approved plan's `summary` tells
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,10 @@ class RunWorkflow:
 
         def given(attempt: int) -> ApplyInput:
             # The approved plan is what is applied. After the agent died in it, the rest is planned anew from the
-            # recovered state, which holds what was created: nothing is created twice.
-            sha = made.plan_sha256 if attempt == 1 else ""
-            return ApplyInput(self._module("apply", attempt), plan_sha256=sha)
+            # recovered state: what was created is not created twice, and what was not approved is refused.
+            if attempt == 1:
+                return ApplyInput(self._module("apply", attempt), plan_sha256=made.plan_sha256)
+            return ApplyInput(self._module("apply", attempt), approved=made.summary)
 
         outcome = await self._site(SiteActivities.apply, given, ApplyOutcome)
         await self.phases.go("outputs")
