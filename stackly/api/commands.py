@@ -5,13 +5,14 @@ from typing import Any
 from stackly import ids
 from stackly.accounts.model import Actor
 from stackly.db import Json, Session
+from stackly.engine import loose
 from stackly.errors import Conflict, Invalid
 from stackly.runs import reads, service, store
-from stackly.runs.model import NewRun, Run, RunKind
-from stackly.stacks import lifecycle
+from stackly.runs.model import NewRun, RunKind
 from stackly.stacks import store as stacks
-from stackly.stacks.model import HOLDS_RESOURCES, StackState
-from stackly.stacks.transitions import StateEvent
+from stackly.stacks.config import StackConfig
+from stackly.stacks.model import StackCode, StackState
+from stackly.stacks.transitions import holds
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
 
@@ -44,7 +45,9 @@ async def resolved(session: Session, actor: Actor, stack: Json, kind: str | None
     usual = RunKind.DEPLOY if stack["kind"] == "plain" else RunKind.BENCHMARK
     if kind is not None and kind != usual:
         raise KindUnsuitable(f"A {stack['kind']} stack is run by `{usual}`, not by `{kind}`.", kind=kind)
-    found = await reads.find_resolved(session, actor.account, stack["id"], stack["commit"], usual)
+    # A stack that followed its code has not been deployed there: the plan was resolved like a deploy.
+    kinds = (usual, RunKind.PREVIEW) if usual is RunKind.DEPLOY else (usual,)
+    found = await reads.find_resolved(session, actor.account, stack["id"], stack["commit"], kinds)
     if found is None:
         raise StackUnusable(
             f"Nothing was resolved for {stack['name']} at {stack['commit'][:7]} yet; "
@@ -58,27 +61,36 @@ async def start(session: Session, actor: Actor, base: Json, *, state: str, kind:
     """Ask for a run like `base` again, on that state. Returns its id."""
     code = await stacks.get_code(session, base["code"], account=actor.account)
     target = await stacks.ensure_state(session, code, state)
+    run_kind = RunKind.DEPLOY if base["kind"] == RunKind.PREVIEW else RunKind(base["kind"])
     new = NewRun(
         account=actor.account,
         code=base["code"],
         state=target.id,
-        kind=RunKind(base["kind"]),
+        kind=run_kind,
         cause=_cause(actor),
         generation=base["generation"],
         branch=base["branch"],
         commit=base["commit"],
         trigger=_trigger(actor, f"refs/heads/{base['branch']}", kind),
-        spec=_fresh(base["spec"]),
-        digest=base["digest"] if base["kind"] == RunKind.BENCHMARK else None,
+        spec=_fresh(base, code, state) if run_kind is RunKind.DEPLOY else dict(base["spec"]),
+        digest=base["digest"] if run_kind is RunKind.BENCHMARK else None,
     )
     run = await service.create_run(session, new)
     assert run is not None  # the cause is new: nothing can have been there before
     return run.id
 
 
-def _fresh(spec: Json) -> dict[str, Any]:
-    """The resolved config, identical; what the first run learnt while it ran stays with it."""
-    return dict(spec)
+def _fresh(base: Json, code: StackCode, state: str) -> dict[str, Any]:
+    """The resolved config, identical for the same state; another state has its own variables. Raises: StackUnusable."""
+    if base["state_name"] == state and base["kind"] == RunKind.DEPLOY:
+        return loose.unlearnt(base["spec"])
+    try:
+        return loose.for_state(base["spec"], StackConfig.from_json(code.config), state)
+    except KeyError:
+        raise StackUnusable(
+            f'The stackly.hcl of {code.name} has no state "{state}": add it and push, or name one that it has.',
+            stack=code.id,
+        ) from None
 
 
 async def rerun(session: Session, actor: Actor, run_id: str) -> str:
@@ -94,44 +106,29 @@ async def rerun(session: Session, actor: Actor, run_id: str) -> str:
 
 async def destroy(session: Session, actor: Actor, stack: Json, *, state: str, reason: str | None) -> str:
     """Ask for the destroy of a long-lived state; one that is under way is returned. Raises: StackUnusable."""
-    named = [s for s in await stacks.states_of(session, stack["id"]) if s.name == state]
-    if not named:
-        raise StackUnusable(f"Stack {stack['name']} has no state {state}.", stack=stack["id"])
-    under_way = await store.open_destroy(session, named[0].id)
+    found = await _state(session, stack, state)
+    under_way = await store.open_destroy(session, found.id)
     if under_way is not None:
         return under_way.id
-    if named[0].status not in HOLDS_RESOURCES:
+    if not holds(found.status):
         raise StackUnusable(
-            f"State {state} of {stack['name']} is {named[0].status}: there is nothing to destroy.", stack=stack["id"]
+            f"State {state} of {stack['name']} is {found.status}: there is nothing to destroy. "
+            "`stackly stack list --status loose` shows stacks whose code is gone.",
+            stack=stack["id"],
         )
     why = reason or f"asked for by {actor.login}"
-    obligation = await obligations.find_open(session, named[0].id)
+    obligation = await obligations.find_open(session, found.id)
     if obligation is not None:
         run = await teardown.request_destroy(session, obligation, cause=_cause(actor), reason=why)
-    else:
-        run = await _destroy_as_deployed(session, actor, stack, named[0], why)
-    assert run is not None  # the cause is new
-    return run.id
+        assert run is not None  # the cause is new
+        return run.id
+    trigger = _trigger(actor, stack["ref"], "person")
+    return (await loose.request_destroy(session, found, cause=_cause(actor), trigger=trigger, reason=why)).id
 
 
-async def _destroy_as_deployed(session: Session, actor: Actor, stack: Json, state: StackState, why: str) -> Run | None:
-    """Without a kit of its own the state is destroyed by the code and variables that it was deployed with."""
-    last = await reads.find_deployed(session, actor.account, state.id)
-    if last is None:
-        raise StackUnusable(f"No run of state {state.name} says how it was made.", stack=stack["id"])
-    new = NewRun(
-        account=actor.account,
-        code=stack["id"],
-        state=state.id,
-        kind=RunKind.DESTROY,
-        cause=_cause(actor),
-        generation=last["generation"],
-        branch=last["branch"],
-        commit=last["commit"],
-        trigger=_trigger(actor, f"refs/heads/{last['branch']}", "person"),
-        spec=last["spec"],
-        agent=state.agent,
-        reason=why,
-    )
-    await lifecycle.move_state(session, state.id, StateEvent.DESTROY_ASKED)
-    return await service.create_run(session, new)
+async def _state(session: Session, stack: Json, state: str) -> StackState:
+    """Raises: StackUnusable."""
+    for found in await stacks.states_of(session, stack["id"]):
+        if found.name == state:
+            return found
+    raise StackUnusable(f"Stack {stack['name']} has no state {state}.", stack=stack["id"])

@@ -4,25 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stackly import clock, db, log
+from stackly import clock, log
 from stackly.db import Session, Transactions
 from stackly.engine.contracts.control import RunEnd
 from stackly.errors import Conflict
-from stackly.events import store as events
-from stackly.events.model import Bell
 from stackly.runs import queue, reads, service
 from stackly.runs import store as runs_store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import TRANSITIONS, NewRun, Run, RunEvent, RunKind
+from stackly.runs.model import NewRun, Run, RunEvent, RunKind
 from stackly.stacks import association, lifecycle, loose_store
 from stackly.stacks import store as stacks
 from stackly.stacks.config import StackConfig
 from stackly.stacks.model import StackCode, StackKind, StackState, StateStatus
-from stackly.stacks.transitions import StateEvent
+from stackly.stacks.transitions import StateEvent, holds
 
 _log = log.get("engine")
 
 BATCH = 50
+_LEARNT = frozenset({"plan", "plans"})
 
 
 class NeverDeployed(Conflict):
@@ -43,41 +42,73 @@ async def follow(session: Session, wanted: Sequence[tuple[StackCode, NewRun]]) -
     for state in await loose_store.waiting_for(session, list(by_id)) if by_id else []:
         assert state.successor is not None  # that is what was asked for
         code, new = by_id[state.successor]
-        found.setdefault(code.id, {})[state.name] = await _plan_for(session, code, state, new)
+        why = await _plan_for(session, code, state, new)
+        if why:
+            found.setdefault(code.id, {})[state.name] = why
     return found
 
 
 async def _plan_for(session: Session, code: StackCode, state: StackState, new: NewRun) -> str:
-    origin = await stacks.get_code(session, state.code)
-    until = f"state {state.name} of {origin.path} follows when a plan against {code.path} changes nothing"
-    config = StackConfig.from_json(code.config)
-    try:
-        spec = for_state(new.spec, config, state.name)
-    except KeyError:
-        why = f'{code.path}/stackly.hcl has no state "{state.name}"'
-        await _stays(session, state, code, why)
-        return why
+    """Why nothing is deployed beside it; '' when the stack has such a state already, so that this one has to wait."""
+    there = await stacks.states_of(session, code.id)
+    problems = association.plan_objections(state, code, state.name, there)
+    if problems:
+        await _stays(session, state, code, "; ".join(problems))
+        return "" if any(s.name == state.name and holds(s.status) for s in there) else "; ".join(problems)
+    spec = for_state(new.spec, StackConfig.from_json(code.config), state.name)
     asked = replace(
         new,
         state=state.id,
         kind=RunKind.PREVIEW,
-        cause=f"move:{new.slot or code.id}",
-        trigger={**new.trigger, "kind": "move", "moved_from": origin.id},
+        cause=f"move:{code.id}",
+        trigger={**new.trigger, "kind": "move", "moved_from": state.code},
         spec=spec,
         digest=None,
         agent=state.agent,
     )
     run = await service.create_run(session, asked)
+    origin = await stacks.get_code(session, state.code)
+    until = f"state {state.name} of {origin.path} follows when a plan against {code.path} changes nothing"
     return f"{until}{f' (run {run.id})' if run else ''}; nothing is deployed beside it meanwhile"
+
+
+async def _plan_unplanned(session: Session, state_id: str) -> None:
+    """A move that was seen when nothing of the new code changed: what its last run resolved is what is planned."""
+    state = await stacks.get_state(session, state_id, lock=True)
+    if state.successor is None or not await queue.unplanned(session, limit=1, state=state_id):
+        return
+    code = await stacks.get_code(session, state.successor)
+    base = await reads.find_resolved(session, code.account, code.id, code.commit)
+    if base is None:
+        return
+    new = NewRun(
+        account=code.account,
+        code=code.id,
+        state=state.id,
+        kind=RunKind.PREVIEW,
+        cause="",
+        generation=base["generation"],
+        branch=base["branch"],
+        commit=base["commit"],
+        trigger=base["trigger"],
+        spec=base["spec"],
+        slot=code.ref,
+    )
+    await _plan_for(session, code, state, new)
 
 
 def for_state(spec: Mapping[str, Any], config: StackConfig, state: str) -> dict[str, Any]:
     """What is carried out for that state of the code. Raises: KeyError when the configuration has no such state."""
     return {
-        **spec,
+        **unlearnt(spec),
         "variables": config.module_variables(state),
         "environment": config.environment(state) or "",
     }
+
+
+def unlearnt(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's spec without what that run learnt while it ran: its plans."""
+    return {name: value for name, value in spec.items() if name not in _LEARNT}
 
 
 async def finish_preview(session: Session, end: RunEnd) -> None:
@@ -147,29 +178,19 @@ async def _stays(session: Session, state: StackState, code: StackCode, why: str)
     """It waits for a person, with the evidence and the one command that does it anyway."""
     named = "" if state.name == "default" else f" --state {state.name}"
     reason = f"{why}; `stackly stack associate {state.code} {code.id}{named}` to do it anyway"
-    await loose_store.write_state(session, state.id, reason=reason)
-
-
-async def withdraw(session: Session, state: StackState, *, reason: str) -> list[Run]:
-    """Open deploys of a state that have not passed their gate end: what they would apply is not what counts now.
-
-    Call it with the state locked, when its code is gone or moved. The gate asks as well (`objection`).
-    """
-    at = await db.now(session)
-    ended = []
-    for run in await queue.before_gate(session, state.id):
-        event = RunEvent.SUPERSEDE if RunEvent.SUPERSEDE in TRANSITIONS[run.status] else RunEvent.CANCEL
-        ended.append(await runs_store.transition(session, run, event, at=at, reason=reason))
-        if run.is_admitted:
-            await events.ring(session, Bell.RUN_RING, run.id)  # its workflow may wait for a vote
-    return ended
+    if state.reason != reason:
+        await loose_store.write_state(session, state.id, reason=reason)
 
 
 async def sweep(transactions: Transactions) -> int:
-    """Ask for the destroys that are due; deregister stacks whose last state ended. Returns how many were asked."""
+    """Ask for the destroys that are due, and for plans that a move lacks. Returns how many destroys were asked for."""
     async with transactions() as session:
         await lifecycle.states_ended(session, limit=BATCH)
         due = await loose_store.due(session, limit=BATCH)
+        unplanned = await queue.unplanned(session, limit=BATCH)
+    for state in unplanned:
+        async with transactions() as session:
+            await _plan_unplanned(session, state)
     asked = 0
     for state in due:
         async with transactions() as session:

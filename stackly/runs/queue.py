@@ -87,16 +87,20 @@ async def running_tests(session: Session, account: str) -> int:
     return count
 
 
-async def before_gate(session: Session, state: str) -> list[Run]:
-    """Open deploys and plans of a state that have applied nothing yet, locked."""
+async def unplanned(session: Session, *, limit: int, state: str | None = None) -> list[str]:
+    """Loose states (or this one) that wait to follow a valid stack, and no plan was asked for at its commit."""
     rows = await session.execute(
         text(
-            f"SELECT * FROM operations WHERE state = :state AND {OPEN} AND kind IN ('deploy','preview')"
-            " AND (epoch IS NULL OR status IN ('starting','planning','awaiting_approval')) ORDER BY id FOR UPDATE"
+            "SELECT s.id FROM stack_states s JOIN stack_codes c ON c.id = s.successor JOIN repos r ON r.id = c.repo"
+            " WHERE s.successor IS NOT NULL AND s.status = 'loose' AND c.status = 'active' AND r.status = 'active'"
+            " AND c.kind = 'plain' AND (CAST(:state AS text) IS NULL OR s.id = :state)"
+            " AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.state = s.id AND o.kind = 'preview'"
+            " AND o.code = c.id AND o.commit = c.commit AND o.status <> 'superseded')"
+            " ORDER BY s.since, s.id LIMIT :limit"
         ),
-        {"state": state},
+        {"limit": limit, "state": state},
     )
-    return [as_run(r) for r in rows.mappings()]
+    return list(rows.scalars())
 
 
 async def accounts_with_due(session: Session) -> list[str]:

@@ -1,5 +1,7 @@
 """Read-only queries on runs: lists, one run with its parts, its log and its live points."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import text
 
 from stackly.db import Json, Session
@@ -146,16 +148,19 @@ async def counts_by_status(session: Session) -> dict[str, int]:
     return {row.status: int(row.n) for row in await session.execute(statement)}
 
 
-async def find_resolved(session: Session, account: str, code: str, commit: str, kind: str) -> Json | None:
-    """The newest run of a stack at this commit: its spec is what a sync resolved."""
+async def find_resolved(
+    session: Session, account: str, code: str, commit: str, kinds: Sequence[str] = ("deploy", "preview")
+) -> Json | None:
+    """The newest run of a stack at this commit, of the first kind that has one: its spec is what a sync resolved."""
     found = await rows(
         session,
-        f"{_RUN} WHERE o.account = :account AND o.code = :code AND o.commit = :commit AND o.kind = :kind"
-        " ORDER BY o.created_at DESC, o.id DESC LIMIT 1",
+        f"{_RUN} WHERE o.account = :account AND o.code = :code AND o.commit = :commit"
+        " AND o.kind = ANY(CAST(:kinds AS text[]))"
+        " ORDER BY array_position(CAST(:kinds AS text[]), o.kind), o.created_at DESC, o.id DESC LIMIT 1",
         account=account,
         code=code,
         commit=commit,
-        kind=kind,
+        kinds=list(kinds),
     )
     return found[0] if found else None
 

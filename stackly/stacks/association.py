@@ -21,7 +21,12 @@ class AssociationRefused(Conflict):
 
 def objections(state: StackState, target: StackCode, name: str, there: Sequence[StackState]) -> list[str]:
     """Everything that speaks against it, in sentences that say what to do. Shape: `there` are the target's states."""
-    found = [*_of_state(state), *_of_target(target)]
+    return _of_state(state) + plan_objections(state, target, name, there)
+
+
+def plan_objections(state: StackState, target: StackCode, name: str, there: Sequence[StackState]) -> list[str]:
+    """Those that make a plan of the state against that stack pointless."""
+    found = _of_target(target)
     if not found:
         found += _of_variables(target, name)
     taken = next((s for s in there if s.name == name and s.id != state.id), None)

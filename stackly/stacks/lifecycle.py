@@ -66,9 +66,13 @@ async def code_gone(session: Session, code: StackCode, *, reason: str) -> list[S
     last configuration the loose states get a time at which their destroy is asked for.
     Raises: CodeMoveRefused.
     """
-    loose = [await _loosened(session, code, s, reason) for s in await store.states_of(session, code.id)]
-    await _settle(session, code, loose, reason)
-    return [s for s in loose if s.status == StateStatus.LOOSE]
+    before = {s.id: s.status for s in await store.states_of(session, code.id)}
+    after = await _all_loosened(session, code, reason)
+    loose = [s for s in after if s.status == StateStatus.LOOSE]
+    for state in loose:
+        if before[state.id] == StateStatus.ACTIVE:  # a timer that a person stopped does not come back
+            await _schedule(session, code, state)
+    return loose
 
 
 async def code_moved(session: Session, origin: StackCode, code: StackCode, *, same_tree: bool) -> list[StackState]:
@@ -81,9 +85,7 @@ async def code_moved(session: Session, origin: StackCode, code: StackCode, *, sa
     """
     how = "moved" if same_tree else "moved, and changed,"
     reason = f"{origin.path} {how} to {code.path} in {code.commit[:7]}"
-    after = [await _loosened(session, origin, s, reason) for s in await store.states_of(session, origin.id)]
-    await _settle(session, origin, after, reason, scheduled=False)
-    waiting = [s for s in after if s.status == StateStatus.LOOSE]
+    waiting = [s for s in await _all_loosened(session, origin, reason) if s.status == StateStatus.LOOSE]
     why = f"{reason}; whether it follows is told by a plan against {code.path}"
     return [await loose_store.write_state(session, s.id, **{**_UNTIED, **_waits_for(code, why)}) for s in waiting]
 
@@ -114,6 +116,16 @@ async def states_ended(session: Session, *, limit: int = 100, code: str | None =
     return ended
 
 
+async def _all_loosened(session: Session, code: StackCode, reason: str) -> list[StackState]:
+    """The states first, then the stack itself: loose while one of them holds resources."""
+    after = [await _loosened(session, code, s, reason) for s in await store.states_of(session, code.id)]
+    is_holding = any(holds(s.status) for s in after)
+    status = after_code(code.status, CodeEvent.GONE_HOLDING if is_holding else CodeEvent.GONE_EMPTY)
+    if status != code.status:
+        await store.set_code_status(session, code.id, status, reason)
+    return after
+
+
 async def _loosened(session: Session, code: StackCode, state: StackState, reason: str) -> StackState:
     if state.status == StateStatus.LOOSE:
         return state  # since then, and for the reason it was told
@@ -121,27 +133,10 @@ async def _loosened(session: Session, code: StackCode, state: StackState, reason
     return await move_state(session, state.id, StateEvent.CODE_GONE, **told)
 
 
-async def _settle(
-    session: Session, code: StackCode, states: list[StackState], reason: str, *, scheduled: bool = True
-) -> None:
-    """The stack itself, after its states."""
-    is_holding = any(holds(s.status) for s in states)
-    status = after_code(code.status, CodeEvent.GONE_HOLDING if is_holding else CodeEvent.GONE_EMPTY)
-    if status != code.status:
-        await store.set_code_status(session, code.id, status, reason)
-    if scheduled:
-        for state in states:
-            if state.status == StateStatus.LOOSE and state.destroy_at is None and state.successor is None:
-                await _schedule(session, code, state)
-
-
 async def _schedule(session: Session, code: StackCode, state: StackState) -> None:
-    """A timer where the stack's last configuration asks for one; it stands still while the repository is out of reach.
-
-    Only at the passage to loose: a timer that a person stopped does not come back with the next push.
-    """
+    """A timer where the stack's last configuration asks for one; it stands while the repository is out of reach."""
     said: Mapping[str, Any] = code.config.get("deregister") or {}
-    if said.get("action") != AUTO_DESTROY or code.status == CodeStatus.LOOSE:
+    if said.get("action") != AUTO_DESTROY:
         return
     after_s = float(said["after_s"])
     repo = await store.get_repo(session, code.repo)

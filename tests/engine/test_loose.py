@@ -146,8 +146,51 @@ async def test_a_state_that_the_new_code_does_not_name_waits(moving: Moving) -> 
     await moving.moved("b", 2)
     after = await moving.state(state.id)
     assert after.status == "loose"
-    assert (after.reason or "").startswith('b/stackly.hcl has no state "eu"; `stackly stack associate')
+    assert (after.reason or "").startswith('b/stackly.hcl has no state "eu": add it, or give the state another name; ')
     assert await kinds(moving) == ["deploy"]
+
+
+async def copied(moving: Moving, *, deployed: bool) -> StackState:
+    """The stack is copied, and then the original goes: the copy, which no push changes now, is where it is."""
+    state = await moving.deployed("a", 1)
+    origin = moving.world.code
+    moving.world.agent.faults.changes = SOMETHING if deployed else NOTHING
+    if deployed:
+        await moving.deployed("b", 2)
+    else:
+        async with moving.world.transactions() as session:
+            moving.world.code = await moving.written(session, "b", 2)
+        await moving.carried_out(
+            await moving.world.asked(
+                2, RunKind.DEPLOY, spec=moving.wanted(moving.world.code, 2).spec, commit=commit_of(2)
+            )
+        )
+    async with moving.world.transactions() as session:
+        await lifecycle.code_moved(session, origin, moving.world.code, same_tree=True)
+    moving.world.agent.faults.changes = NOTHING
+    await loose.sweep(moving.world.transactions)
+    return state
+
+
+async def test_a_move_that_no_push_follows_is_planned_all_the_same(moving: Moving) -> None:
+    state = await copied(moving, deployed=False)
+    run = await moving.carried_out(await moving.preview())
+    assert (run.state, run.status) == (state.id, RunStatus.SUCCEEDED)
+    after = await moving.state(state.id)
+    assert (after.code, after.name, after.status) == (moving.world.code.id, "default", "active")
+    unused = await moving.world.scalar("SELECT name FROM stack_states WHERE status = 'empty'")
+    assert unused.startswith("default~"), "the state that was never used is put aside, with its history"
+
+
+async def test_a_copy_that_has_resources_of_its_own_takes_no_others(moving: Moving) -> None:
+    state = await copied(moving, deployed=True)
+    after = await moving.state(state.id)
+    assert (after.status, after.successor) == ("loose", moving.world.code.id)
+    assert (after.reason or "").startswith(
+        "b has a state default of its own, which holds resources; choose another name; `stackly stack associate"
+    )
+    assert await kinds(moving) == ["deploy", "deploy"]
+    assert await moving.pushed(3) == {}, "the copy is deployed as before"
 
 
 async def test_a_deploy_that_waits_ends_when_its_code_goes(moving: Moving) -> None:
