@@ -28,16 +28,15 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]
     A move is an added directory with the key of a removed one. Each removed directory is the origin of one move at
     most; equal contents pair in order of their paths, so the same two trees always tell the same story.
     """
+    differing = sorted(path for path, key in after.items() if before.get(path) != key)
+    removed = sorted(before.keys() - after.keys())
     gone: dict[str, deque[str]] = defaultdict(deque)
-    for path in sorted(before.keys() - after.keys()):
+    for path in removed:
         gone[before[path]].append(path)
-    out = [
-        Change("updated", path, before[path], after[path])
-        for path in sorted(before.keys() & after.keys())
-        if before[path] != after[path]
-    ]
-    for path in sorted(after.keys() - before.keys()):
-        origins = gone.get(after[path])
-        out.append(Change("added", path, None, after[path], origins.popleft() if origins else None))
-    out.extend(Change("removed", path, before[path], None) for path in sorted(before.keys() - after.keys()))
+    out = [Change("updated", path, before[path], after[path]) for path in differing if path in before]
+    for path in differing:
+        if path not in before:
+            origins = gone.get(after[path])
+            out.append(Change("added", path, None, after[path], origins.popleft() if origins else None))
+    out.extend(Change("removed", path, before[path], None) for path in removed)
     return out

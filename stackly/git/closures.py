@@ -8,13 +8,14 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from stackly.errors import FileProblem
 from stackly.git.modules import Call
 from stackly.git.trees import CONFIG, Entry, Tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Closure:
     """`modules` are the directories called outside the stack's own, with their tree ids, by path.
 
@@ -26,7 +27,7 @@ class Closure:
     modules: tuple[tuple[str, str], ...]
     problems: tuple[FileProblem, ...]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Shape: a tree id, or 64 hex digits when modules outside take part."""
         if not self.modules:

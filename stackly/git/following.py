@@ -1,14 +1,15 @@
 """The closures of a commit's stacks, with as little read as there is new: files by id, closures by their trees."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from stackly.errors import Invalid
 from stackly.git.closures import Closure, closure, is_config, is_module_file, module_files, targets
-from stackly.git.memory import Memory
+from stackly.git.memory import Found, Memory
 from stackly.git.modules import Call, calls, calls_of_json
 from stackly.git.objects import Objects
 from stackly.git.trees import Entry, Tree
@@ -27,29 +28,24 @@ class Following:
         self._objects = objects
         self._memory = memory
 
-    async def closures(self, tree: Tree, paths: Collection[str]) -> dict[str, Closure]:
+    async def closures(self, tree: Tree, paths: AbstractSet[str]) -> dict[str, Closure]:
         """The closure of each directory, by path."""
-        known = self._memory.closures(self._mirror, tree)
-        found = {path: known[path] for path in paths if path in known}
-        if len(found) < len(paths):
-            found = self._still_true(tree, paths) | found
-        missing = [path for path in paths if path not in found]
+        known = self._memory.found(self._mirror, tree)
+        if paths <= known.closures.keys():
+            return {path: known.closures[path] for path in paths}
+        found = self._still_true(tree, paths)
+        missing = sorted(paths - found.closures.keys())
         facts = await self._read(tree, missing)
-        found |= {path: closure(tree, path, facts.calls_of, facts.readable) for path in missing}
-        known.update(found)
-        return {path: found[path] for path in sorted(found)}
+        found.add({path: closure(tree, path, facts.calls_of, facts.readable) for path in missing})
+        self._memory.find(self._mirror, tree, found)
+        return found.closures.copy()
 
-    def _still_true(self, tree: Tree, paths: Collection[str]) -> dict[str, Closure]:
-        """Closures of an earlier tree that say the same of this one.
-
-        A closure without problems rests on its directory and the modules outside it, whose tree ids it holds, and on
-        no step of the way to them being a link. One with problems rests on what is not there, and is found anew.
-        """
-        earlier = self._memory.earlier_closures(self._mirror, tree)
-        if earlier is None or earlier[0].links != tree.links:
-            return {}
-        before = earlier[1]
-        return {path: c for path in paths if (c := before.get(path)) is not None and _same(tree, c)}
+    def _still_true(self, tree: Tree, paths: AbstractSet[str]) -> Found:
+        """Closures of an earlier tree that say the same of this one. A link anew could be in anybody's way."""
+        earlier = self._memory.earlier(self._mirror, tree)
+        if earlier is None or earlier.tree.links != tree.links:
+            return Found()
+        return earlier.found.after(tree.lost_since(earlier.tree), paths)
 
     async def _read(self, tree: Tree, directories: Iterable[str]) -> "_Facts":
         """Learn of every file that the closures of these directories rest on."""
@@ -103,15 +99,6 @@ def _called(tree: Tree, path: str, facts: _Facts) -> Iterator[str]:
     for entry in module_files(tree, path):
         if facts.readable(entry):
             yield from targets(tree, path, facts.calls_of(entry))
-
-
-def _same(tree: Tree, known: Closure) -> bool:
-    if known.problems:
-        return False
-    return all(
-        tree.has_directory(path) and tree.tree_of(path) == oid
-        for path, oid in ((known.path, known.tree), *known.modules)
-    )
 
 
 def _is_json(entry: Entry) -> bool:

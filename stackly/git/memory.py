@@ -5,6 +5,7 @@ Memory of one process. Nothing depends on it but time: what is not known is read
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +17,43 @@ MAX_ENTRIES = 400_000  # of all trees together: about 150 MB
 MAX_FILES = 400_000
 
 
+@dataclass(slots=True)
+class Found:
+    """Closures of one tree, and what they rest on besides their own directories."""
+
+    closures: dict[str, Closure] = field(default_factory=dict)
+    users: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)  # of a module as it was
+    unsound: frozenset[str] = frozenset()
+
+    def add(self, new: Mapping[str, Closure]) -> None:
+        self.closures.update(new)
+        self.unsound |= {path for path, c in new.items() if c.problems}
+        users: dict[tuple[str, str], set[str]] = {}
+        for path, found in new.items():
+            for module in found.modules:
+                users.setdefault(module, set()).add(path)
+        self.users.update((module, self.users.get(module, frozenset()) | by) for module, by in users.items())
+
+    def after(self, lost: AbstractSet[tuple[str, str]], paths: AbstractSet[str]) -> "Found":
+        """What is left of it for another tree of these paths, in which such directories are no more as they were.
+
+        A closure without problems rests on its directory and the modules outside it alone. One with problems rests on
+        what is not there, and is found anew.
+        """
+        stale = {path for path, _ in lost if path in self.closures} | self.unsound | (self.closures.keys() - paths)
+        stale = stale.union(*(self.users.get(place, ()) for place in lost))
+        closures, users = self.closures.copy(), self.users.copy()
+        modules = {module for path in stale for module in closures.pop(path).modules}
+        users.update((module, users[module] - stale) for module in modules)
+        return Found(closures, {m: by for m, by in users.items() if by})
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A tree that was listed, and the closures found in it so far, by path."""
+    """A tree that was listed, and what was found in it so far."""
 
     tree: Tree
-    closures: dict[str, Closure] = field(default_factory=dict)
+    found: Found = field(default_factory=Found)
 
 
 class Memory:
@@ -47,17 +79,19 @@ class Memory:
         self._known(mirror, tree.oid)
         self._make_room()
 
-    def closures(self, mirror: Path, tree: Tree) -> dict[str, Closure]:
-        """What is known of a tree, to be added to. Empty and nobody's when the tree was forgotten."""
+    def found(self, mirror: Path, tree: Tree) -> Found:
+        """What is known of a tree; nothing when it was forgotten."""
         known = self._trees.get((mirror, tree.oid))
-        return known.closures if known else {}
+        return known.found if known else Found()
 
-    def earlier_closures(self, mirror: Path, tree: Tree) -> tuple[Tree, Mapping[str, Closure]] | None:
-        """The newest tree of this repository with closures, but for this one."""
-        for (of, oid), known in reversed(self._trees.items()):
-            if of == mirror and oid != tree.oid and known.closures:
-                return known.tree, known.closures
-        return None
+    def find(self, mirror: Path, tree: Tree, found: Found) -> None:
+        if (mirror, tree.oid) in self._trees:
+            self._trees[mirror, tree.oid] = Known(tree, found)
+
+    def earlier(self, mirror: Path, tree: Tree) -> Known | None:
+        """The newest tree of this repository of which closures are known, but for this one."""
+        others = (k for (of, oid), k in reversed(self._trees.items()) if of == mirror and oid != tree.oid)
+        return next((known for known in others if known.found.closures), None)
 
     def learn(self, sizes: Mapping[str, int], calls: Mapping[tuple[str, bool], tuple[Call, ...]]) -> None:
         """What files are: their sizes, and the calls in those that hold any."""

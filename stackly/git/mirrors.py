@@ -154,8 +154,8 @@ class Mirror:
 
     async def closures(self, tree: Tree, paths: Iterable[str] | None = None) -> dict[str, Closure]:
         """The closure of each stack directory, by path. What is wrong with one stands in its own `problems`."""
-        wanted = tree.stack_directories if paths is None else paths
-        return await self._following.closures(tree, tuple(wanted))
+        wanted = tree.stack_directories.keys() if paths is None else frozenset(paths)
+        return await self._following.closures(tree, wanted)
 
     async def bundle(self, commit: str, path: str) -> bytes:
         """The stack's code as `bundles.pack` writes it. Raises: NotFound; FileInvalid, Invalid for what is refused."""

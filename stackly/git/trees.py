@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -59,12 +60,13 @@ class Tree:
     entries: dict[str, Entry]
 
     @cached_property
-    def _children(self) -> dict[str, tuple[Entry, ...]]:
-        """What lies directly in each directory that holds anything."""
-        out: dict[str, list[Entry]] = {}
+    def _children(self) -> dict[str, dict[str, Entry]]:
+        """What lies directly in each directory that holds anything, by name."""
+        out: dict[str, dict[str, Entry]] = {}
         for entry in self.entries.values():
-            out.setdefault(parent(entry.path), []).append(entry)
-        return {path: tuple(entries) for path, entries in out.items()}
+            directory, _, name = entry.path.rpartition("/")
+            out.setdefault(directory or ".", {})[name] = entry
+        return out
 
     @cached_property
     def _stacks(self) -> dict[str, str]:
@@ -86,6 +88,21 @@ class Tree:
         """Paths of symbolic links and submodules."""
         return frozenset(path for path, entry in self.entries.items() if entry.is_link)
 
+    @cached_property
+    def _places(self) -> frozenset[tuple[str, str]]:
+        return frozenset([(".", self.oid), *((e.path, e.oid) for e in self.entries.values() if e.is_directory)])
+
+    @cached_property
+    def _step(self) -> tuple[str, AbstractSet[tuple[str, str]]]:
+        """The tree this one was patched from, and which of its directories it has no more."""
+        return "", frozenset()
+
+    def lost_since(self, earlier: "Tree") -> AbstractSet[tuple[str, str]]:
+        """Directories of another tree, with their tree ids, that are not in this one as they were."""
+        if self._step[0] == earlier.oid:
+            return self._step[1]
+        return earlier._places - self._places  # noqa: SLF001 - its own kind
+
     def has_directory(self, path: str) -> bool:
         return path == "." or (path in self.entries and self.entries[path].is_directory)
 
@@ -97,13 +114,13 @@ class Tree:
 
     def directly_in(self, path: str) -> list[Entry]:
         """Files and links of a directory, not of those below, by path."""
-        return sorted((e for e in self._children.get(path, ()) if not e.is_directory), key=lambda e: e.path)
+        return sorted((e for e in self._children.get(path, {}).values() if not e.is_directory), key=lambda e: e.path)
 
     def below(self, path: str) -> Iterator[Entry]:
         """Files and links of a directory and all below it."""
         waiting = [path]
         while waiting:
-            for entry in self._children.get(waiting.pop(), ()):
+            for entry in self._children.get(waiting.pop(), {}).values():
                 if entry.is_directory:
                     waiting.append(entry.path)
                 else:
@@ -121,30 +138,34 @@ class Tree:
         tree = Tree(oid, entries)
         changed = {*gone, *(e.path for e in put)}
         touched = {parent(path) for path in changed}  # a directory changes when something directly in it does
-        children = self._moved_on(changed, put)
+        children = self._moved_on(gone, put)
         vars(tree).update(_children=children, links=self._links_after(gone, put))
+        vars(tree).update(_step=(self.oid, self._lost(changed)))
         would = self._stacks_after(tree, touched)
         valid = self._valid_after(tree, would, touched)
         vars(tree).update(_stacks=would, stack_directories=valid)
         return tree
 
-    def _moved_on(self, changed: Collection[str], put: Collection[Entry]) -> dict[str, tuple[Entry, ...]]:
+    def _moved_on(self, gone: Collection[str], put: Collection[Entry]) -> dict[str, dict[str, Entry]]:
         children = self._children.copy()
-        new: dict[str, list[Entry]] = {parent(path): [] for path in changed}
+        for path in {parent(path) for path in (*gone, *(e.path for e in put))}:
+            children[path] = children.get(path, {}).copy()
+        for path in gone:
+            del children[parent(path)][path.rpartition("/")[2]]
         for entry in put:
-            new[parent(entry.path)].append(entry)
-        for path, added in new.items():
-            left = (*(e for e in children.get(path, ()) if e.path not in changed), *added)
-            if left:
-                children[path] = left
-            else:
-                children.pop(path, None)
+            children[parent(entry.path)][entry.path.rpartition("/")[2]] = entry
+        for path in {parent(path) for path in gone}:
+            if not children[path]:
+                del children[path]
         return children
 
     def _links_after(self, gone: Collection[str], put: Collection[Entry]) -> frozenset[str]:
         dropped = self.links.intersection({*gone, *(e.path for e in put)})
         added = {e.path for e in put if e.is_link}
         return self.links if dropped == added else (self.links - dropped) | added
+
+    def _lost(self, changed: Collection[str]) -> frozenset[tuple[str, str]]:
+        return frozenset((path, self.tree_of(path)) for path in (*changed, ".") if self.has_directory(path))
 
     def _stacks_after(self, tree: "Tree", touched: Collection[str]) -> dict[str, str]:
         now = {path: tree._refusal(path) or "" for path in touched if tree._is_stack(path)}  # noqa: SLF001 - its own kind
@@ -162,8 +183,11 @@ class Tree:
         return valid
 
     def _is_stack(self, path: str) -> bool:
-        names = [e.path.rpartition("/")[2] for e in self._children.get(path, ()) if not e.is_directory]
-        return CONFIG in names and any(n.endswith(".tf") for n in names)
+        here = self._children.get(path, {})
+        config = here.get(CONFIG)
+        if config is None or config.is_directory:
+            return False
+        return any(name.endswith(".tf") and not e.is_directory for name, e in here.items())
 
     def _refusal(self, path: str) -> str | None:
         if not path.isprintable():

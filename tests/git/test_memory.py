@@ -167,4 +167,4 @@ async def test_memory_is_bounded_and_forgets_the_oldest(tmp_path: Path, repo: Re
     assert memory.tree(mirror.path, trees[0].oid) is None
     assert memory.latest(mirror.path) is trees[-1]
     assert len(memory.sizes) <= 4 + 2
-    assert memory.closures(mirror.path, trees[-1]).keys() == {f"s{n}" for n in range(6)}
+    assert memory.found(mirror.path, trees[-1]).closures.keys() == {f"s{n}" for n in range(6)}
