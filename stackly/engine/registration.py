@@ -12,6 +12,7 @@ from stackly.engine.notes import Notes
 from stackly.engine.pushes import Intake, Pushed
 from stackly.engine.triggers import Ask
 from stackly.events.model import EventName
+from stackly.runs import creating
 from stackly.runs import service as runs
 from stackly.stacks import lifecycle, registry_store, store
 from stackly.stacks.config import DEFAULT_STATE
@@ -175,6 +176,15 @@ async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
     for ask in [a for a in wanted if a.state in held.get(a.code.id, {})]:
         _no_run(sync, ask.code, held[ask.code.id][ask.state], state=ask.state)
     await _create(sync, [a for a in wanted if a.state not in held.get(a.code.id, {})])
+    await _end_older(sync, [c.id for c in written.values()])
+
+
+async def _end_older(sync: _Sync, codes: Sequence[str]) -> None:
+    """What an earlier push asked for, and this one does not: carried out, it would be what the branch is no more."""
+    change, generation = sync.pushed.change, sync.notes.generation
+    older = await creating.waiting_before(sync.session, codes, change.ref, generation)
+    reason = f"{sync.pushed.branch} is at {change.commit[:7]} now, which asks for no such run"
+    await history.void(sync.session, older, reason)
 
 
 def _asks(sync: _Sync, path: str, code: StackCode, found: FoundStack) -> list[Ask]:

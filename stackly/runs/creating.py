@@ -113,6 +113,18 @@ async def waiting_of_ref(session: Session, repo: str, ref: str, commits: Iterabl
     return list(rows.scalars())
 
 
+async def waiting_before(session: Session, codes: Iterable[str], slot: str, generation: int) -> list[str]:
+    """Ids of open runs of these stacks that an earlier push of that ref asked for."""
+    rows = await session.execute(
+        text(
+            "SELECT id FROM operations WHERE code = ANY(:codes) AND slot = :slot AND generation < :generation"
+            f" AND {OPEN} ORDER BY id"
+        ),
+        {"codes": sorted(codes), "slot": slot, "generation": generation},
+    )
+    return list(rows.scalars())
+
+
 async def open_runs(session: Session, runs: Iterable[str], *, lock: bool = False) -> list[Run]:
     """Those of these runs that have not ended, by id. A caller that locks them has locked their states before."""
     rows = await session.execute(
