@@ -49,8 +49,7 @@ class Pushed:
 class Rewritten:
     """A ref that left the commit processed last behind.
 
-    Shape: `kind` reset (to an older commit of the same history) or rewritten; `base` the newest commit both have;
-    `lost` the commits in use that are part of its history no more.
+    Shape: `kind` reset (to an older commit of the same history) or rewritten; `base` the newest commit both have.
     """
 
     kind: str
@@ -63,14 +62,13 @@ class Intake:
     """What a push brings, read from git.
 
     Shape: `found` by path, for every stack that stays, moved or is new; `programs` path -> the files that its
-    `trigger.paths` name, for stacks whose own code is as it was; `stale` are paths of stacks whose code is as it was
-    and whose commit is lost; `lost` None: not looked for; `would` says what would have started a run.
+    `trigger.paths` name, for stacks whose own code is as it was; `lost` are the commits in use that are part of the
+    ref's history no more, None: not looked for; `would` says what would have started a run.
     """
 
     passage: Passage
     found: Mapping[str, FoundStack] = field(default_factory=dict)
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    stale: frozenset[str] = frozenset()
     rewritten: Rewritten | None = None
     lost: frozenset[str] | None = None
     would: str = ""

@@ -1,6 +1,7 @@
 """Frozen dataclasses as JSON and back, bit for bit: the form that is stored, hashed and replayed."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -50,11 +51,16 @@ def _read(kind: Any, data: Any) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         return {key: _read(args[1], value) for key, value in data.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{f.name: _read(hints[f.name], data[f.name]) for f in dataclasses.fields(kind) if f.name in data})
     if kind in (datetime, date):
         return kind.fromisoformat(data)
     return data
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _read_union(args: tuple[Any, ...], data: Any) -> Any:

@@ -23,24 +23,42 @@ _CODE = (
 class Registered:
     """What the registry says of a place, in short."""
 
-    code: str
-    path: str
     key: str
     name: str
-    commit: str
     rejected: bool
 
 
-async def places(session: Session, repo: str, ref: str) -> dict[str, Registered]:
-    """The stacks that stand in a ref, by path."""
+async def keys(session: Session, repo: str, ref: str) -> dict[str, str]:
+    """The content of every stack that stands in a ref, by path: one value, since a row each would cost more to read."""
     rows = await session.execute(
         text(
-            "SELECT id, path, tree, name, commit, status = 'rejected' AS rejected FROM stack_codes"
-            f" WHERE repo = :repo AND ref = :ref AND {_LIVE}"
+            f"SELECT json_object_agg(path, tree)::text FROM stack_codes WHERE repo = :repo AND ref = :ref AND {_LIVE}"
         ),
         {"repo": repo, "ref": ref},
     )
-    return {r.path: Registered(r.id, r.path, r.tree, r.name, r.commit, r.rejected) for r in rows}
+    found: dict[str, str] = json.loads(rows.scalar_one() or "{}")
+    return found
+
+
+async def places(session: Session, repo: str, ref: str, paths: Iterable[str]) -> dict[str, Registered]:
+    """The stacks that stand at these paths."""
+    rows = await session.execute(
+        text(
+            "SELECT path, tree, name, status = 'rejected' AS rejected FROM stack_codes"
+            f" WHERE repo = :repo AND ref = :ref AND path = ANY(:paths) AND {_LIVE}"
+        ),
+        {"repo": repo, "ref": ref, "paths": sorted(paths)},
+    )
+    return {r.path: Registered(r.tree, r.name, r.rejected) for r in rows}
+
+
+async def paths_on(session: Session, repo: str, ref: str, commits: Iterable[str]) -> set[str]:
+    """Where the stacks stand that were brought in by one of these commits."""
+    rows = await session.execute(
+        text(f"SELECT path FROM stack_codes WHERE repo = :repo AND ref = :ref AND commit = ANY(:commits) AND {_LIVE}"),
+        {"repo": repo, "ref": ref, "commits": sorted(commits)},
+    )
+    return set(rows.scalars())
 
 
 async def codes_at(session: Session, repo: str, ref: str, paths: Iterable[str]) -> dict[str, StackCode]:
@@ -187,21 +205,16 @@ async def next_seqs(session: Session, states: Iterable[str]) -> Mapping[str, int
     return {r.id: r.seq for r in rows}
 
 
-@dataclass(frozen=True, slots=True)
-class Watching:
-    """A stack that names paths outside its own directory."""
+async def watching(session: Session, repo: str, ref: str) -> str:
+    """The valid stacks of a ref with `trigger.paths`: one look at an index that holds only those.
 
-    path: str
-    patterns: tuple[str, ...]
-
-
-async def watching(session: Session, repo: str, ref: str) -> list[Watching]:
-    """The valid stacks of a ref with `trigger.paths`, by path: one look at an index that holds only those."""
+    Shape: a JSON array of [path, patterns], by path; equal texts are equal answers.
+    """
     rows = await session.execute(
         text(
-            "SELECT path, config #> '{trigger,paths}' AS patterns FROM stack_codes WHERE repo = :repo AND ref = :ref"
-            " AND status = 'active' AND config #> '{trigger,paths,0}' IS NOT NULL ORDER BY path"
+            "SELECT json_agg(json_build_array(path, config #> '{trigger,paths}') ORDER BY path)::text FROM stack_codes"
+            " WHERE repo = :repo AND ref = :ref AND status = 'active' AND config #> '{trigger,paths,0}' IS NOT NULL"
         ),
         {"repo": repo, "ref": ref},
     )
-    return [Watching(r.path, tuple(r.patterns)) for r in rows]
+    return str(rows.scalar_one() or "[]")

@@ -1,21 +1,25 @@
 """trigger.paths: the program under test lies beside its benchmarks, and a push to it starts those that name it."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stackly.engine.pushes import MAX_NAMED
-from stackly.engine.triggers import started_by, would_start
+from stackly.engine.watching import Watching, started_by, watching, would_start
 from stackly.git.differences import Changed
 from stackly.git.paths import matches
 from stackly.runs.model import RunKind
-from stackly.stacks.registry_store import Watching
 from tests.engine.syncing import MAIN, Syncing, measured, plain
 
 
 def _on(*patterns: str) -> str:
     return f"  trigger {{\n    paths = {json.dumps(patterns)}\n  }}"
+
+
+def _watching(told: Mapping[str, Sequence[str]]) -> Watching:
+    return watching(json.dumps(list(told.items())))
 
 
 async def _three(syncing: Syncing) -> None:
@@ -99,20 +103,20 @@ _PATTERNS = st.lists(_PARTS | st.sampled_from(["*", "**", "?", "*.c", "a*"]), mi
 
 @given(st.lists(_PATHS, max_size=12), st.lists(st.tuples(_PATTERNS, _PATTERNS), min_size=1, max_size=4))
 def test_what_is_started_is_what_the_patterns_say(paths: list[str], pairs: list[tuple[str, str]]) -> None:
-    stacks = [Watching(f"s{i}", pair) for i, pair in enumerate(pairs)]
+    told = {f"s{i}": pair for i, pair in enumerate(pairs)}
     changed = Changed(tuple(sorted(set(paths))), complete=True)
-    seen = started_by(changed, stacks)
-    for stack in stacks:
-        fit = [p for p in changed.paths if any(matches(pattern, p) for pattern in stack.patterns)]
-        assert list(seen.get(stack.path, ())) == fit[:MAX_NAMED]
+    seen = started_by(changed, _watching(told))
+    for stack, patterns in told.items():
+        fit = [p for p in changed.paths if any(matches(pattern, p) for pattern in patterns)]
+        assert list(seen.get(stack, ())) == fit[:MAX_NAMED]
 
 
 def test_a_push_of_more_files_than_can_be_listed_starts_everything() -> None:
-    assert started_by(Changed(("a",), complete=False), [Watching("s", ("z",))]) == {"s": ()}
+    assert started_by(Changed(("a",), complete=False), _watching({"s": ("z",)})) == {"s": ()}
 
 
 def test_what_would_start_one_is_short_however_many_there_are() -> None:
-    stacks = [Watching(f"s{i}", (f"src/{i}/**",)) for i in range(5000)]
+    stacks = _watching({f"s{i}": (f"src/{i}/**",) for i in range(5000)})
     text = would_start(Changed(("README.md",), complete=True), [f"s{i}" for i in range(5000)], stacks)
     assert len(text) < 500
     assert "and 4995 more" in text

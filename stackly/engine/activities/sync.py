@@ -1,7 +1,7 @@
 """Bringing a repository in: fetch, compare with what was processed last, read what changed, register."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from stackly.engine.policies import PolicyBook, repository_policies
 from stackly.engine.pushes import Intake, Pushed, Rewritten
 from stackly.engine.reading import Platform
 from stackly.engine.registration import register
-from stackly.engine.triggers import started_by, would_start
+from stackly.engine.watching import Watching, started_by, watching, would_start
 from stackly.errors import FileInvalid, StacklyError, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
@@ -30,7 +30,7 @@ from stackly.policy.model import Policy
 from stackly.stacks import refs_store, registry_store, store
 from stackly.stacks.model import FoundStack, Repo
 from stackly.stacks.refs_store import SeenRef
-from stackly.stacks.registry_store import Registered, Watching
+from stackly.stacks.registry_store import Registered
 from stackly.storage import Store
 
 _log = log.get("engine")
@@ -43,21 +43,25 @@ _EMPTY = "the repository shows no branch at all; nothing is taken as deleted by 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where mirrors lie, how git is run, and what the platform offers. Units: `grace` as for GRACE."""
+    """Where mirrors lie, how git is run, and what the platform offers.
+
+    Units: `grace` as for GRACE. `token_of` is what git presents for a repository; None presents nothing.
+    """
 
     mirrors: Path
     runner: Runner
     majors: tuple[str, ...]
     book: PolicyBook
     grace: timedelta = GRACE
+    token_of: Callable[[Repo], Awaitable[str | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What the registry says of a ref. Shape: `places` by path; `has_marks`: a state stands on a lost commit."""
+    """What the registry says of a ref. Shape: `keys` by path; `has_marks`: a state stands on a lost commit."""
 
-    places: Mapping[str, Registered]
-    watching: Sequence[Watching]
+    keys: Mapping[str, str]
+    watching: Watching
     has_marks: bool
 
 
@@ -77,7 +81,7 @@ class Sync(SyncActivities):
             found = await store.get_repo(session, repo)
         if found.status != "active":  # out of reach: nothing starts, nothing is taken as gone
             return SyncPlan([])
-        mirror = self._mirror(found)
+        mirror = await self._mirror(found)
         try:
             await mirror.fetch()
         except StacklyError as e:
@@ -114,13 +118,13 @@ class Sync(SyncActivities):
         async with self._transactions() as session:
             repo = await store.get_repo(session, change.repo)
             before = _Before(
-                await registry_store.places(session, change.repo, change.ref),
-                await registry_store.watching(session, change.repo, change.ref),
+                await registry_store.keys(session, change.repo, change.ref),
+                watching(await registry_store.watching(session, change.repo, change.ref)),
                 await refs_store.has_marks(session, change.repo, change.ref),
             )
-        mirror = self._mirror(repo)
+        mirror = await self._mirror(repo)
         if not change.commit:
-            intake = Intake(Passage((), {}, (), tuple(sorted(before.places))))
+            intake = Intake(Passage((), {}, (), tuple(sorted(before.keys))))
         else:
             intake = await self._read(mirror, repo, change, before)
         pushed = await self._pushed(mirror, repo, change)
@@ -142,18 +146,22 @@ class Sync(SyncActivities):
         _log.warning("push.refused", repo_id=change.repo, ref=change.ref, commit=change.commit, reason=reason)
         return SyncOutcome(0, 0, 0, 0, [], failed=reason[:2000])
 
-    def _mirror(self, repo: Repo) -> Mirror:
-        return Mirror(self._source.mirrors, repo.id, repo.clone_url, self._source.runner, memory=self._memory)
+    async def _mirror(self, repo: Repo) -> Mirror:
+        source = self._source
+        token = await source.token_of(repo) if source.token_of else None
+        return Mirror(source.mirrors, repo.id, repo.clone_url, source.runner, token=token, memory=self._memory)
 
     async def _read(self, mirror: Mirror, repo: Repo, change: RefChange, before: _Before) -> Intake:
         tree = await mirror.trees(change.commit)
         commit = Commit(mirror, change.commit, tree, await mirror.closures(tree))
         unusable = refused(tree)
         keys = {path: c.key for path, c in commit.closures.items()} | {p: f.tree for p, f in unusable.items()}
-        differing = {p for p in {*before.places, *keys} if _key(before, p) != keys.get(p)}
+        differing = {p for p, key in keys.items() if before.keys.get(p) != key} | (before.keys.keys() - keys.keys())
         rewritten = await _rewritten(mirror, change)
-        lost = await self._lost(mirror, change) if rewritten or before.has_marks else None
-        stale = {p for p, r in before.places.items() if p in keys and lost and r.commit in lost} - differing
+        lost, stale = None, set[str]()
+        if rewritten or before.has_marks:
+            lost, stale = await self._lost(mirror, change)
+            stale = (stale & keys.keys()) - differing
         changed = await _changed(mirror, change)
         programs = started_by(changed, before.watching) if change.seen else {}
         programs = {p: files for p, files in programs.items() if p in keys and p not in differing | stale}
@@ -161,18 +169,22 @@ class Sync(SyncActivities):
         platform = Platform(self._source.majors, self._source.book, await self._policies(mirror, repo, commit))
         found = await gather(commit, wanted, platform, self._storage) if wanted else {}
         found |= {p: f for p, f in unusable.items() if p in differing}
+        async with self._transactions() as session:
+            places = await registry_store.places(session, change.repo, change.ref, differing | found.keys())
         return Intake(
-            passage=_passage(before, differing, found),
+            passage=_passage(places, found),
             found=found,
             programs=programs,
-            stale=frozenset(stale),
             rewritten=rewritten,
             lost=lost,
             would=would_start(changed, keys, before.watching),
         )
 
-    async def _lost(self, mirror: Mirror, change: RefChange) -> frozenset[str]:
-        """The commits that this ref's stacks, states and runs stand on and that are in its history no more."""
+    async def _lost(self, mirror: Mirror, change: RefChange) -> tuple[frozenset[str], set[str]]:
+        """What this ref's stacks, states and runs stand on and its history holds no more.
+
+        Shape: (commits, paths of the stacks on them).
+        """
         async with self._transactions() as session:
             commits = sorted(await refs_store.commits_of_ref(session, change.repo, change.ref))
         room = asyncio.Semaphore(4)
@@ -182,7 +194,9 @@ class Sync(SyncActivities):
                 return await mirror.is_ancestor(commit, change.commit)
 
         there = await asyncio.gather(*(is_there(c) for c in commits))
-        return frozenset(c for c, stays in zip(commits, there, strict=True) if not stays)
+        lost = frozenset(c for c, stays in zip(commits, there, strict=True) if not stays)
+        async with self._transactions() as session:
+            return lost, await registry_store.paths_on(session, change.repo, change.ref, lost)
 
     async def _let_go(self, mirror: Mirror, repo: Repo) -> None:
         """Commits that nothing refers to need not be held any more; looked at when there is nothing else to do."""
@@ -221,16 +235,9 @@ class Sync(SyncActivities):
         return Pushed(repo, change, info.author.name, info.committer.name, pusher, info.subject)
 
 
-def _key(before: _Before, path: str) -> str | None:
-    there = before.places.get(path)
-    return None if there is None else there.key
-
-
-def _passage(before: _Before, differing: Collection[str], found: Mapping[str, FoundStack]) -> Passage:
+def _passage(places: Mapping[str, Registered], found: Mapping[str, FoundStack]) -> Passage:
     """Follow the stacks that differ, and those that are read again although they do not."""
-    taking_part = [*differing, *(found.keys() - differing)]
-    olds = {p: before.places[p] for p in taking_part if p in before.places}
-    then = {p: Place(r.key, None if r.rejected else r.name) for p, r in olds.items()}
+    then = {p: Place(r.key, None if r.rejected else r.name) for p, r in places.items()}
     now = {p: Place(f.tree_key, f.name if f.config else None) for p, f in found.items()}
     return passage(then, now)
 
