@@ -10,13 +10,17 @@ from temporalio.workflow import NondeterminismError
 
 from stackly import db, log
 from stackly.engine.activities.runs import Runs
+from stackly.engine.activities.sweep import Sweeping, Sweeps
 from stackly.engine.activities.sync import Source, Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.steps import CONTROL_QUEUE
 from stackly.engine.policies import PolicyBook
-from stackly.engine.process import settings_of, until_signal
+from stackly.engine.process import github_of, settings_of, until_signal
 from stackly.engine.temporal import account_id, client
+from stackly.engine.upstream import Access
+from stackly.engine.workflows.look import LookWorkflow
 from stackly.engine.workflows.run import RunWorkflow
+from stackly.engine.workflows.sweep import SweepWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.engine.workflows.test_run import TestRunWorkflow
 from stackly.git.runner import Runner
@@ -26,7 +30,7 @@ from stackly.storage import Store
 
 _log = log.get("engine")
 
-WORKFLOWS = (RepoSyncWorkflow, RunWorkflow, TestRunWorkflow)
+WORKFLOWS = (RepoSyncWorkflow, SweepWorkflow, LookWorkflow, RunWorkflow, TestRunWorkflow)
 
 
 def runner() -> SandboxedWorkflowRunner:
@@ -34,7 +38,7 @@ def runner() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("stackly"))
 
 
-def worker(temporal: Client, sync: Sync, runs: Runs, tests: Tests) -> Worker:
+def worker(temporal: Client, sync: Sync, runs: Runs, tests: Tests, sweeps: Sweeps | None = None) -> Worker:
     return Worker(
         temporal,
         task_queue=CONTROL_QUEUE,
@@ -42,6 +46,7 @@ def worker(temporal: Client, sync: Sync, runs: Runs, tests: Tests) -> Worker:
         activities=[
             sync.fetch,
             sync.process,
+            *((sweeps.slot, sweeps.look) if sweeps else ()),
             *(getattr(runs, name) for name in _activity_names(runs)),
             *(getattr(tests, name) for name in _activity_names(tests)),
         ],
@@ -67,14 +72,25 @@ async def run(settings: Settings) -> None:
     storage = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
     book = PolicyBook(settings.policy_folders)
     protocols = frozenset({"https", "http"} if settings.hub_url else {"https"})
-    source = Source(settings.mirrors, Runner(protocols=protocols), settings.postgres_majors, book)
+    git = Runner(protocols=protocols)
+    github = github_of(settings)
+    access = Access(transactions, github)
+    source = Source(settings.mirrors, git, settings.postgres_majors, book, token_of=access.token)
+    sweeping = Sweeping(github, settings.mirrors, git, timedelta(seconds=settings.sweep_every_s))
     keys = Keyring(settings.keyring)
     account = await account_id(transactions, settings.account)
     async with client(settings.temporal_address, settings.temporal_namespace, keys, account) as temporal:
-        carrying = worker(temporal, Sync(transactions, storage, source), Runs(transactions, book), Tests(transactions))
+        carrying = worker(
+            temporal,
+            Sync(transactions, storage, source),
+            Runs(transactions, book),
+            Tests(transactions),
+            Sweeps(transactions, sweeping),
+        )
         async with carrying:
             _log.info("control.started", queue=CONTROL_QUEUE)
             await until_signal()
+    await github.close()
     await engine.dispose()
 
 

@@ -181,6 +181,18 @@ async def record_decisions(session: Session, decisions: Sequence[DecisionRecord]
     )
 
 
+async def said_deleted(session: Session, repo: str) -> bool:
+    """Whether a signed delivery ever told the end of this repository. It counts only while GitHub does not show it."""
+    rows = await session.execute(
+        text(
+            "SELECT d.body FROM deliveries d JOIN hooks h ON h.id = d.hook WHERE (h.repo = :repo OR d.repo = :repo)"
+            " AND d.event = 'repository' AND d.status = 'received' AND length(d.body) < 262144"
+        ),
+        {"repo": repo},
+    )
+    return any(json.loads(row.body).get("action") == "deleted" for row in rows)
+
+
 async def pusher_of(session: Session, repo: str, ref: str, commit: str) -> str | None:
     """Who GitHub says pushed this commit to this ref, if a recent delivery told; git itself does not know."""
     rows = await session.execute(

@@ -16,7 +16,10 @@ from stackly.db import Transactions
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
 from stackly.engine.contracts.steps import run_workflow_id, sync_workflow_id
 from stackly.engine.contracts.steps import test_workflow_id as workflow_id_of_test
+from stackly.engine.contracts.sweep import SweepActivities, Swept, look_workflow_id
 from stackly.engine.worker import WORKFLOWS, runner
+from stackly.engine.workflows.look import LookWorkflow
+from stackly.engine.workflows.sweep import SweepWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.runs.model import Run, RunKind
 from tests.engine.moving import Moving
@@ -137,8 +140,41 @@ async def test_a_sync_replays(temporal: WorkflowEnvironment, plain: World) -> No
     await replayer().replay_workflow(await _kept(plain, "repo-sync-ended", sync_workflow_id("r")))
 
 
+class PretendSweeps(SweepActivities):
+    """Two slots are full, the third is not."""
+
+    def __init__(self) -> None:
+        self.slots = 0
+
+    @activity.defn(name="sweep.slot")
+    async def slot(self, account: str) -> Swept:
+        self.slots += 1
+        return Swept(50, 1, 0, 0, more=self.slots < 3)
+
+    @activity.defn(name="sweep.look")
+    async def look(self, about: str) -> None:
+        return
+
+
+async def test_a_sweep_and_a_look_replay(plain: World) -> None:
+    sweeps, queue = PretendSweeps(), "sweep-only"
+    async with Worker(
+        plain.client,
+        task_queue=queue,
+        workflows=[SweepWorkflow, LookWorkflow],
+        activities=[sweeps.slot, sweeps.look],
+        workflow_runner=runner(),
+    ):
+        await plain.client.execute_workflow("Sweep", "a", id="sweep/a", task_queue=queue)
+        about = look_workflow_id("repo/r")
+        await plain.client.execute_workflow("Look", "repo/r", id=about, task_queue=queue, start_signal="ring")
+    assert sweeps.slots == 3
+    await replayer().replay_workflow(await _kept(plain, "sweep-ended", "sweep/a"))
+    await replayer().replay_workflow(await _kept(plain, "look-ended", about))
+
+
 def test_every_workflow_has_a_history() -> None:
-    assert {file.stem.split("-")[0] for file in RECORDED} == {"run", "test", "repo"}
+    assert {file.stem.split("-")[0] for file in RECORDED} == {"run", "test", "repo", "sweep", "look"}
 
 
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)

@@ -14,6 +14,12 @@ SYNC_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=20
 )
 
+# A slot of repositories, each with a few calls of GitHub's; the next tick comes anyway.
+SWEEP_TIMEOUT = timedelta(minutes=10)
+SWEEP_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10), maximum_attempts=3
+)
+
 # The right to execute is a row: Temporal never retries a step by itself.
 STEP_RETRY = RetryPolicy(maximum_attempts=1)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from temporalio.service import RPCError
 
@@ -12,10 +13,10 @@ from stackly.agents import service as agents
 from stackly.db import Transactions
 from stackly.engine import loose
 from stackly.engine.admission import Limits, admit
-from stackly.engine.dispatcher import resync
 from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
 from stackly.engine.dispatcher.reaper import Reaper
 from stackly.engine.dispatcher.reconciler import expire, reconcile, sweep_obligations
+from stackly.engine.dispatcher.schedules import ensure_sweep
 from stackly.engine.policies import PolicyBook
 from stackly.engine.process import settings_of, until_signal
 from stackly.engine.temporal import account_id, client
@@ -32,6 +33,7 @@ TICK_S = 2.0
 REAP_S = 2.0
 SWEEP_S = 10.0
 RECONCILE_S = 15.0
+SCHEDULES_S = 60.0
 PRUNE_S = 3600.0
 LIVE_DAYS = 7
 
@@ -111,6 +113,7 @@ async def run(settings: Settings) -> None:
         book = PolicyBook(settings.policy_folders)
         dispatch = Dispatch(name, transactions, temporal, book, Limits(settings.max_starting * 4))
         reaper = Reaper(transactions)
+        every = timedelta(seconds=settings.sweep_every_s)
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(_listen(settings.database_url, rung)),
@@ -119,7 +122,7 @@ async def run(settings: Settings) -> None:
                 group.create_task(_forever("reaper", REAP_S, lambda: _reap(reaper))),
                 group.create_task(_forever("sweep", SWEEP_S, lambda: _sweep(dispatch))),
                 group.create_task(_forever("reconciler", RECONCILE_S, lambda: reconcile(dispatch))),
-                group.create_task(_forever("resync", resync.SLOT_S, lambda: resync.resync(transactions))),
+                group.create_task(_forever("schedules", SCHEDULES_S, lambda: ensure_sweep(temporal, account, every))),
                 group.create_task(_forever("prune", PRUNE_S, lambda: _prune(transactions))),
             ]
             _log.info("dispatcher.started", name=name)

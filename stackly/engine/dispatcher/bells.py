@@ -9,6 +9,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id, test_workflow_id
+from stackly.engine.contracts.sweep import look_workflow_id
 from stackly.events.model import Bell
 
 # Starts and signals only, and none may block the others (ENGINE rule 20).
@@ -26,6 +27,25 @@ async def sync_repo(client: Client, repo: str) -> None:
         start_signal="ring",
         rpc_timeout=DEADLINE,
     )
+
+
+async def look_at(client: Client, about: str) -> None:
+    await client.start_workflow(
+        "Look",
+        about,
+        id=look_workflow_id(about),
+        task_queue=CONTROL_QUEUE,
+        start_signal="ring",
+        rpc_timeout=DEADLINE,
+    )
+
+
+async def look_at_repo(client: Client, repo: str) -> None:
+    await look_at(client, f"repo/{repo}")
+
+
+async def look_at_installation(client: Client, key: str) -> None:
+    await look_at(client, f"installation/{key}")
 
 
 async def start_run(client: Client, run: str, *, again: bool = False) -> None:
@@ -82,4 +102,6 @@ ACTS: Mapping[str, Act] = {
     Bell.RUN_START: start_run,
     Bell.RUN_RING: ring_run,
     Bell.TEST_RING: ring_test,
+    Bell.REPO_LOOK: look_at_repo,
+    Bell.INSTALLATION_LOOK: look_at_installation,
 }
