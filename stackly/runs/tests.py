@@ -102,11 +102,17 @@ async def update_test(session: Session, run: str, test: str, **values: Any) -> N
 
 
 async def start_phase(session: Session, run: str, test: str, name: str, at: datetime) -> None:
-    """Starting a phase that is there already changes nothing: a workflow may be started anew from its row."""
+    """Starting a phase that is there already changes nothing: a workflow may be started anew from its row.
+
+    A deploy whose plan moved plans, and asks, once more: that is another iteration of the same phase.
+    """
     await session.execute(
         text(
-            "INSERT INTO phases (operation, test, name, status, started_at) VALUES (:run, :test, :name, 'running', :at)"
-            " ON CONFLICT (operation, test, name) DO NOTHING"
+            "INSERT INTO phases AS p (operation, test, name, status, started_at)"
+            " VALUES (:run, :test, :name, 'running', :at) ON CONFLICT (operation, test, name) DO UPDATE"
+            " SET status = 'running', ended_at = NULL, detail = NULL, iterations = p.iterations + 1"
+            " WHERE p.test = '' AND p.name IN ('plan','approve') AND p.status <> 'running' AND p.iterations <"
+            " (SELECT coalesce(CAST(o.spec->>'plans' AS int), 1) FROM operations o WHERE o.id = p.operation)"
         ),
         {"run": run, "test": test, "name": name, "at": at},
     )

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from stackly import clock
 from stackly.engine.activities.runs import Runs
-from stackly.engine.contracts.control import Claim
+from stackly.engine.contracts.control import Boundary, Claim
 from stackly.engine.digests import plan_digest
 from stackly.engine.policies import PolicyBook
 from stackly.policy.model import Policy
@@ -67,6 +69,30 @@ async def test_a_state_that_moved_after_the_vote_is_planned_anew(deploy: Deploy)
     assert (await deploy.gate()).answer == "plan"
     begun = await deploy.runs.begin(Claim(deploy.id, "first"))
     assert begun.plans == 2, "a workflow that is started anew does not return to the plan that moved"
+
+
+async def test_a_second_plan_is_another_iteration_of_its_phase(deploy: Deploy) -> None:
+    run = await deploy.run()
+    rows = deploy.rows
+
+    async def boundary(end: str, start: str) -> None:
+        await deploy.runs.boundary(Boundary(run.id, "", clock.iso(run.created_at), end=end, start=start))
+
+    async def phases() -> list[tuple[str, str, int]]:
+        async with rows.transactions() as session:
+            found = await session.execute(text("SELECT name, status, iterations FROM phases ORDER BY name"))
+            return [(r.name, r.status, r.iterations) for r in found]
+
+    await boundary("", "plan")
+    await boundary("plan", "approve")
+    await vote(rows, run, "ada")
+    deploy.policies.say(NEEDS_TWO)
+    await deploy.gate()
+    await boundary("approve", "plan")
+    assert await phases() == [("approve", "succeeded", 1), ("plan", "running", 2)]
+    await boundary("plan", "approve")
+    await boundary("", "plan")  # started anew from its row
+    assert await phases() == [("approve", "running", 2), ("plan", "succeeded", 2)]
 
 
 async def test_a_cancel_between_vote_and_gate_wins(deploy: Deploy) -> None:
