@@ -5,7 +5,7 @@ Source: python-hcl2's tree; its own `loads` loses positions, lets the last of tw
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from stackly.errors import FileInvalid, FileProblem
 from stackly.hcl_text import depth_problem, heredoc, unescape
@@ -79,6 +79,12 @@ class Body:
 
     def of_type(self, name: str) -> tuple[Block, ...]:
         return tuple(b for b in self.blocks if b.type == name)
+
+
+class Read(Protocol):
+    """What reads a text: `parse` itself, or a process that may be killed over it."""
+
+    def __call__(self, text: str, file: str, *, max_bytes: int = MAX_BYTES) -> Body: ...
 
 
 def parse(text: str, file: str, *, max_bytes: int = MAX_BYTES) -> Body:

@@ -3,7 +3,8 @@
 import re
 
 # Brackets in strings and comments nest nothing. What hides inside an interpolation meets the parser's own limit.
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\\n])*"|\#[^\n]*|//[^\n]*|/\*.*?\*/|[\[\](){}]', re.DOTALL)
+# What never ends is taken to the end: looked for anew at each beginning, it would cost the square of the file.
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\\n])*(?:"|(?=\n)|\\?\Z)|\#[^\n]*|//[^\n]*|/\*.*?(?:\*/|\Z)|[\[\](){}]', re.DOTALL)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _MAX_CODE = 0x10FFFF

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stackly import log
+from stackly import hcl_worker, log
 from stackly.errors import FileInvalid
 from stackly.policy import parse
 from stackly.policy.model import Policy
@@ -67,6 +67,6 @@ def repository_policies(files: Mapping[str, str]) -> dict[str, Policy]:
     """Raises: FileInvalid. Shape: `files` path -> text of the default branch's policies/*.hcl."""
     found: dict[str, Policy] = {}
     for file, text in sorted(files.items()):
-        for policy in parse.policies(text, file):
+        for policy in parse.policies(text, file, read=hcl_worker.parse):
             found.setdefault(policy.name, policy)
     return found

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stackly import hcl
+from stackly import hcl_worker
 from stackly.engine.policies import PolicyBook
 from stackly.errors import FileInvalid, FileProblem
 from stackly.git.closures import Closure
@@ -44,7 +44,7 @@ def read_stack(sources: Sources, platform: Platform, commit: str) -> FoundStack:
     if sources.closure.problems:
         return _found(sources, None, None, platform, sources.closure.problems)
     try:
-        config = configs.parse(sources.files[CONFIG], file)
+        config = configs.parse(sources.files[CONFIG], file, read=hcl_worker.parse)
         suite = _suite(sources, platform, config, commit)
         _bound(config, platform, file)
     except FileInvalid as e:
@@ -95,7 +95,7 @@ def _module_problems(sources: Sources, *, has_suite: bool) -> tuple[list[FilePro
     for name, text in sorted(sources.files.items()):
         if name.endswith(".tf"):
             try:
-                body = hcl.parse(text, _in(sources.path, name))
+                body = hcl_worker.parse(text, _in(sources.path, name))
             except FileInvalid as e:
                 problems.extend(e.problems)
                 continue

@@ -16,21 +16,21 @@ _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
 _SOME = (("minItems", 1), ("maxItems", 12))
 
 
-def policies(text: str, file: str) -> list[Policy]:
-    """Raises: FileInvalid."""
-    return [policy for policy, _ in policies_with_lines(text, file)]
+def policies(text: str, file: str, *, read: hcl.Read = hcl.parse) -> list[Policy]:
+    """Raises: FileInvalid. A stranger's file is read with `hcl_worker.parse`."""
+    return [policy for policy, _ in policies_with_lines(text, file, read=read)]
 
 
-def policies_with_lines(text: str, file: str) -> list[tuple[Policy, int]]:
+def policies_with_lines(text: str, file: str, *, read: hcl.Read = hcl.parse) -> list[tuple[Policy, int]]:
     """The policies of a file, each with the line it begins on. Raises: FileInvalid."""
-    body = hcl.parse(text, file, max_bytes=MAX_BYTES)
+    body = read(text, file, max_bytes=MAX_BYTES)
     problems: list[FileProblem] = []
     reads = read_all(body, (POLICY,), file, problems)["policy"]
-    for read in reads:
-        problems += _contradictions(read, file)
+    for found in reads:
+        problems += _contradictions(found, file)
     if problems:
         raise FileInvalid(sorted(problems, key=lambda p: (p.line, p.column)))
-    return [(_policy(read), read.line) for read in reads]
+    return [(_policy(found), found.line) for found in reads]
 
 
 def schema() -> dict[str, Any]:

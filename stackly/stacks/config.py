@@ -114,13 +114,16 @@ class StackConfig:
         return canonical.from_json(cls, data)
 
 
-def parse(text: str, file: str) -> StackConfig:
-    """Raises: FileInvalid with all problems of the file, in the order of its lines."""
-    body = hcl.parse(text, file, max_bytes=MAX_BYTES)
+def parse(text: str, file: str, *, read: hcl.Read = hcl.parse) -> StackConfig:
+    """Raises: FileInvalid with all problems of the file, in the order of its lines.
+
+    A stranger's file is read with `hcl_worker.parse`.
+    """
+    body = read(text, file, max_bytes=MAX_BYTES)
     problems: list[FileProblem] = []
     reads = read_all(body, (STACK,), file, problems)["stack"]
-    for read in reads:
-        problems += _contradictions(read, file)
+    for found in reads:
+        problems += _contradictions(found, file)
     if problems:
         raise FileInvalid(sorted(problems, key=lambda p: (p.line, p.column)))
     return _config(reads[0])
