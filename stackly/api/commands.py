@@ -9,6 +9,7 @@ from stackly.engine import loose
 from stackly.errors import Conflict, Invalid
 from stackly.runs import reads, service, store
 from stackly.runs.model import NewRun, RunKind
+from stackly.stacks import association, lifecycle
 from stackly.stacks import store as stacks
 from stackly.stacks.config import StackConfig
 from stackly.stacks.model import StackCode, StackState
@@ -25,8 +26,9 @@ class KindUnsuitable(Invalid):
     title = "This stack has no runs of that kind."
 
 
-def _trigger(actor: Actor, ref: str, kind: str) -> Json:
-    return {"kind": kind, "actor": actor.login, "ref": ref, "pull_request": None, "paths": []}
+def _trigger(actor: Actor, ref: str, kind: str, why: str | None = None) -> Json:
+    said: Json = {"kind": kind, "actor": actor.login, "ref": ref, "pull_request": None, "paths": []}
+    return said if why is None else {**said, "why": why}
 
 
 def _cause(actor: Actor) -> str:
@@ -57,7 +59,9 @@ async def resolved(session: Session, actor: Actor, stack: Json, kind: str | None
     return found
 
 
-async def start(session: Session, actor: Actor, base: Json, *, state: str, kind: str = "person") -> str:
+async def start(
+    session: Session, actor: Actor, base: Json, *, state: str, kind: str = "person", why: str | None = None
+) -> str:
     """Ask for a run like `base` again, on that state. Returns its id."""
     code = await stacks.get_code(session, base["code"], account=actor.account)
     target = await stacks.ensure_state(session, code, state)
@@ -71,7 +75,7 @@ async def start(session: Session, actor: Actor, base: Json, *, state: str, kind:
         generation=base["generation"],
         branch=base["branch"],
         commit=base["commit"],
-        trigger=_trigger(actor, f"refs/heads/{base['branch']}", kind),
+        trigger=_trigger(actor, f"refs/heads/{base['branch']}", kind, why),
         spec=_fresh(base, code, state) if run_kind is RunKind.DEPLOY else dict(base["spec"]),
         digest=base["digest"] if run_kind is RunKind.BENCHMARK else None,
     )
@@ -132,3 +136,44 @@ async def _state(session: Session, stack: Json, state: str) -> StackState:
         if found.name == state:
             return found
     raise StackUnusable(f"Stack {stack['name']} has no state {state}.", stack=stack["id"])
+
+
+async def associate(
+    session: Session, actor: Actor, loose_: Json, target: Json, *, state: str, name: str | None, reason: str | None
+) -> str:
+    """Give a loose state other code, then ask for a deploy of it, which policies judge like any other.
+
+    Returns the deploy's id. Raises: AssociationRefused with all problems at once, and nothing was changed.
+    """
+    for code in sorted({loose_["id"], target["id"]}):
+        await stacks.get_code(session, code, lock=True)
+    found, to = await _state(session, loose_, state), await stacks.get_code(session, target["id"])
+    there = await stacks.states_of(session, to.id)
+    problems = association.objections(found, to, name or state, there)
+    base = await reads.find_resolved(session, actor.account, to.id, to.commit)
+    if base is None and not problems:
+        problems = [f"nothing was resolved for {to.path} at {to.commit[:7]} yet; push it again"]
+    if problems or base is None:
+        raise association.refused(found, to, problems)
+    how = reason or f"asked for by {actor.login}"
+    await association.associate(session, found, to, name=name or state, how=how, actor=actor.login)
+    return await start(session, actor, base, state=name or state, kind="associate", why=how)
+
+
+async def keep(session: Session, actor: Actor, stack: Json, *, state: str) -> None:
+    """Call a destroy off: one that is due later by policy, or one that has not started. Raises: StackUnusable."""
+    found = await _state(session, stack, state)
+    under_way = await store.open_destroy(session, found.id)
+    if under_way is not None and not under_way.is_admitted:
+        await service.cancel(session, actor.account, under_way.id, actor=actor.login)
+        return
+    if under_way is not None:
+        raise StackUnusable(f"Run {under_way.id} destroys state {state} already; it goes on.", stack=stack["id"])
+    if not await lifecycle.call_off(session, found, actor=actor.login):
+        raise StackUnusable(f"No destroy of state {state} of {stack['name']} is due.", stack=stack["id"])
+
+
+async def waive(session: Session, actor: Actor, stack: Json, *, state: str, reason: str) -> None:
+    """A named person answers for what a state holds: Stackly keeps no hand on it any more. Raises: StateMoveRefused."""
+    found = await _state(session, stack, state)
+    await teardown.waive(session, found.id, person=actor.identity, reason=reason)

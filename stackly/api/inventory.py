@@ -1,14 +1,22 @@
 """What exists on the targets, what of it nobody should hold, and what is still owed."""
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from stackly.api.auth import Reader
+from stackly.api.auth import Reader, Registrar
+from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
-from stackly.api.views import InventoryItemView, InventoryView, ObligationView
-from stackly.teardown import reads
+from stackly.api.views import DoneView, InventoryItemView, InventoryView, ObligationView
+from stackly.db import Session
+from stackly.teardown import reads, service
 
 router = APIRouter(tags=["inventory"])
+
+
+class ObligationWaive(BaseModel):
+    reason: str = Field(min_length=1, max_length=2000)
 
 
 @router.get("/inventory")
@@ -32,3 +40,14 @@ async def list_obligations(
             session, actor.account, limit=asked.limit, after=key[0] if key else None, status=status
         )
     return asked.page(found, lambda r: ObligationView(**r), lambda r: [r["id"]])
+
+
+@router.post("/obligations/{obligation}/waive", response_model=DoneView)
+async def waive_obligation(obligation: str, body: ObligationWaive, actor: Registrar, once: OnlyOnce) -> Response:
+    """Answer, by name and with a reason, for what a destroy could not remove; it is not tried any more."""
+
+    async def work(session: Session) -> DoneView:
+        await service.waive_obligation(session, actor.account, obligation, person=actor.identity, reason=body.reason)
+        return DoneView(id=obligation)
+
+    return await once(actor, work)

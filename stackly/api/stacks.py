@@ -22,18 +22,58 @@ router = APIRouter(prefix="/stacks", tags=["stack"])
 StackPath = Annotated[str, Path(max_length=250, description="An id or a name.")]
 
 
+StateName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class StackDestroy(BaseModel):
-    state: str = Field(default="default", min_length=1, max_length=100)
+    state: StateName = "default"
     reason: str | None = Field(default=None, max_length=2000)
 
 
+class StackAssociate(BaseModel):
+    """`target` is a stack's id or name; `name` is what the state is called there, as here unless told otherwise."""
+
+    target: str = Field(min_length=1, max_length=250)
+    state: StateName = "default"
+    name: StateName | None = None
+    reason: str | None = Field(default=None, max_length=2000)
+
+
+class StackKeep(BaseModel):
+    state: StateName = "default"
+
+
+class StackWaive(BaseModel):
+    state: StateName = "default"
+    reason: str = Field(min_length=1, max_length=2000)
+
+
 def _view(row: Json, states: list[Json]) -> StackView:
-    shown = {k: v for k, v in row.items() if k not in {"errors", "states"}}
-    return StackView(errors=[_problem(e) for e in row["errors"]], states=[_state(s) for s in states], **shown)
+    shown = {k: v for k, v in row.items() if k not in {"errors", "states", "reason"}}
+    return StackView(
+        errors=[_problem(e) for e in row["errors"]],
+        states=[_state(s, row["config"]) for s in states],
+        reason=_reason(row, states),
+        **shown,
+    )
 
 
-def _state(row: Json) -> StateView:
-    return StateView(environment=row["variables"].get("environment"), **row)
+def _reason(row: Json, states: list[Json]) -> str | None:
+    """Of a loose stack what its state says: it names the way out as well."""
+    told = [s["reason"] for s in states if s["status"] == "loose" and s["reason"]] if row["status"] == "loose" else []
+    found: str | None = told[0] if told else row["reason"]
+    return found
+
+
+def _state(row: Json, config: Json) -> StateView:
+    return StateView(environment=_environment(row["name"], config), **row)
+
+
+def _environment(state: str, config: Json) -> str | None:
+    """What policies compare with, of that state."""
+    own: Json = next((s["variables"] for s in config.get("states", []) if s["name"] == state), {})
+    found = {**config.get("variables", {}), **own}.get("environment")
+    return found if isinstance(found, str) else None
 
 
 def _problem(found: Json) -> FileProblemView:
@@ -92,3 +132,49 @@ async def destroy_stack(
         return await view_of(session, await runs.get_run(session, actor.account, run), house.config.public_url)
 
     return await once(actor, work, status=202)
+
+
+@router.post("/{stack}/associate", status_code=202, response_model=RunView)
+async def associate_stack(
+    stack: StackPath, body: StackAssociate, house: House, actor: Registrar, once: OnlyOnce
+) -> Response:
+    """Give a loose state other code. The deploy that follows is judged by policies; nothing is applied without it."""
+
+    async def work(session: Session) -> RunView:
+        loose = await reads.get_stack(session, actor.account, stack, prefer="loose")
+        target = await reads.get_stack(session, actor.account, body.target, prefer="active")
+        run = await commands.associate(
+            session, actor, loose, target, state=body.state, name=body.name, reason=body.reason
+        )
+        return await view_of(session, await runs.get_run(session, actor.account, run), house.config.public_url)
+
+    return await once(actor, work, status=202)
+
+
+@router.post("/{stack}/keep", response_model=StackView)
+async def keep_stack(stack: StackPath, body: StackKeep, actor: Registrar, once: OnlyOnce) -> Response:
+    """Call off a destroy that is due by policy, or that has not started."""
+
+    async def work(session: Session) -> StackView:
+        row = await reads.get_stack(session, actor.account, stack, prefer="loose")
+        await commands.keep(session, actor, row, state=body.state)
+        return await _shown(session, actor.account, row["id"])
+
+    return await once(actor, work)
+
+
+@router.post("/{stack}/waive", response_model=StackView)
+async def waive_stack(stack: StackPath, body: StackWaive, actor: Registrar, once: OnlyOnce) -> Response:
+    """Answer, by name and with a reason, for what a state holds; Stackly keeps no hand on it any more."""
+
+    async def work(session: Session) -> StackView:
+        row = await reads.get_stack(session, actor.account, stack, prefer="loose")
+        await commands.waive(session, actor, row, state=body.state, reason=body.reason)
+        return await _shown(session, actor.account, row["id"])
+
+    return await once(actor, work)
+
+
+async def _shown(session: Session, account: str, stack: str) -> StackView:
+    row = await reads.get_stack(session, account, stack)
+    return _view(row, (await reads.states_of(session, [stack]))[stack])

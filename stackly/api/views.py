@@ -16,6 +16,15 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class RefView(View):
+    """What is known of a ref: `reason` is why its last sync failed; since `gone_since` the branch is not there."""
+
+    ref: str
+    last_processed: str | None
+    reason: str | None = None
+    gone_since: Time | None = None
+
+
 class RepositoryView(View):
     id: str
     full_name: str
@@ -26,6 +35,7 @@ class RepositoryView(View):
     last_processed: dict[str, str]
     reason: str | None = None
     created_at: Time
+    refs: list[RefView] = []
 
 
 class DeliveryView(View):
@@ -62,6 +72,11 @@ class StateView(View):
     last_run: str | None
     serial: int | None = None
     history_altered: HistoryAlteredView | None = None
+    since: Time | None = None
+    reason: str | None = None
+    successor: str | None = Field(default=None, description="The stack whose code a loose state waits to follow.")
+    destroy_at: Time | None = Field(default=None, description="When its destroy is asked for; null is never.")
+    waived_by: str | None = None
 
 
 class StackView(View):
@@ -98,6 +113,7 @@ class HistoryView(View):
     reason: str | None
     created_at: Time
     ended_at: Time | None
+    why: str | None = Field(default=None, description="What it was for: the commit's subject, a person's reason.")
 
 
 class AgentView(View):

@@ -39,6 +39,7 @@ _NOUNS: Mapping[str, tuple[str, str]] = {
     "approval": ("approvals", "app"),
     "agent": ("agents", "app"),
     "event": ("events", "app"),
+    "obligation": ("obligations", "app"),
     "policy": ("files", "policy_app"),
 }
 

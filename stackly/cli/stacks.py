@@ -32,11 +32,25 @@ def show(stack: Json) -> str:
         ]
     )
     errors = "\n".join(clean(f"{e['file']}:{e['line']}:{e['column']}: {e['message']}") for e in stack["errors"])
-    names = ("name", "status", "commit", "environment", "last_run")
+    names = ("name", "status", "since", "commit", "environment", "last_run")
     states = table(
-        ["STATE", "STATUS", "COMMIT", "ENVIRONMENT", "LAST RUN"], [[s[n] for n in names] for s in stack["states"]]
+        ["STATE", "STATUS", "SINCE", "COMMIT", "ENVIRONMENT", "LAST RUN"],
+        [[s.get(n) for n in names] for s in stack["states"]],
     )
-    return "\n\n".join(part for part in (said, errors, states) if part)
+    notes = "\n".join(clean(f"{s['name']}: {note}") for s in stack["states"] for note in _notes(s))
+    return "\n\n".join(part for part in (said, errors, states, notes) if part)
+
+
+def _notes(state: Json) -> list[str]:
+    """What a row of the table has no room for."""
+    altered = state.get("history_altered")
+    return [
+        *([state["reason"]] if state.get("reason") else []),
+        *([f"waits to follow {state['successor']}"] if state.get("successor") else []),
+        *([f"its destroy is asked for at {state['destroy_at']}"] if state.get("destroy_at") else []),
+        *([f"waived by {state['waived_by']}"] if state.get("waived_by") else []),
+        *([f"the history of its commit {short(state['commit'])} was rewritten"] if altered else []),
+    ]
 
 
 @command(app, "list")
@@ -81,6 +95,7 @@ def history(call: Invocation, stack: Stack, limit: Limit = 50, cursor: Cursor = 
         ("FROM", lambda r: short(r["from_commit"])),
         ("TO", lambda r: short(r["to_commit"])),
         field("actor"),
+        ("WHY", lambda r: r.get("why")),
         field("verdict"),
         ("AT", lambda r: r["created_at"]),
         field("reason"),
@@ -95,9 +110,43 @@ def destroy(
     *,
     state: Annotated[str, typer.Option(help="Which of its states.")] = "default",
     reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Call off one that is due later, or has not begun.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Destroy what a state holds."""
+    """Destroy what a state holds; of a stack whose code is gone as well."""
+    if cancel:
+        call.say.one(call.server.post(f"/stacks/{quote(stack, safe='')}/keep", {"state": state}), show)
+        return
     call.confirm(f"Destroy everything that state {state} of stack {stack} holds?", yes=yes)
     run = call.server.post(f"/stacks/{quote(stack, safe='')}/destroy", {"state": state, "reason": reason})
     call.say.one(run, screen)
+
+
+@command(app, "associate")
+def associate(
+    call: Invocation,
+    loose: Annotated[str, typer.Argument(help="A stack whose code is gone; a name or an id.")],
+    target: Annotated[str, typer.Argument(help="The stack whose code its state gets.")],
+    *,
+    state: Annotated[str, typer.Option(help="Which of its states.")] = "default",
+    name: Annotated[str | None, typer.Option(help="What the state is called there; as here unless told.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
+) -> None:
+    """Give a loose state other code; a deploy of it follows, judged by policies."""
+    body = {"target": target, "state": state, "name": name, "reason": reason}
+    call.say.one(call.server.post(f"/stacks/{quote(loose, safe='')}/associate", body), screen)
+
+
+@command(app, "waive")
+def waive(
+    call: Invocation,
+    stack: Stack,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it is kept, with your name.")],
+    state: Annotated[str, typer.Option(help="Which of its states.")] = "default",
+    yes: Yes = False,
+) -> None:
+    """Answer for what a state holds, instead of destroying it."""
+    call.confirm(f"Leave everything that state {state} of stack {stack} holds, in your name?", yes=yes)
+    body = {"state": state, "reason": reason}
+    call.say.one(call.server.post(f"/stacks/{quote(stack, safe='')}/waive", body), show)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stackly.db import Session
 from stackly.runs.model import Run, RunKind
-from stackly.stacks import loose_store
+from stackly.stacks import association, loose_store
 from stackly.stacks.model import CodeStatus
 
 GONE = frozenset({CodeStatus.LOOSE, CodeStatus.DEREGISTERED})
@@ -27,6 +27,8 @@ async def objection(session: Session, run: Run) -> Objection | None:
         return Objection(f"{now.path} is not there any more: {now.code_reason or 'its code went away'}", is_final=True)
     if run.kind is RunKind.DEPLOY and now.state_code != run.code:
         return Objection("the state belongs to another stack now", is_final=True)
+    if association.is_put_aside(now.state_name):
+        return Objection("another state took the place of this one, which was never used", is_final=True)
     if now.repo_status != "active":
         why = f"repository {now.repo} is {now.repo_status}; nothing of it starts until it is back"
         return Objection(why, is_final=False)

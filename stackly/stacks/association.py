@@ -35,6 +35,10 @@ def plan_objections(state: StackState, target: StackCode, name: str, there: Sequ
     return found
 
 
+def refused(state: StackState, target: StackCode, problems: Sequence[str]) -> AssociationRefused:
+    return AssociationRefused("; ".join(problems), problems=list(problems), state=state.id, stack=target.id)
+
+
 def _of_state(state: StackState) -> list[str]:
     found = []
     if state.status != StateStatus.LOOSE:
@@ -76,13 +80,14 @@ async def associate(
 ) -> StackState:
     """The state belongs to that stack from now on, and is active. Both stacks and the states are locked by the caller.
 
-    An unused state of that name in its place is put aside, with its history. Shape: `how` is the evidence.
+    An unused state of that name in its place is put aside, with its history: what waits to be deployed there ends at
+    its gate. Shape: `how` is the evidence.
     Raises: AssociationRefused with all problems at once; nothing was changed then.
     """
     there = await store.states_of(session, target.id)
     problems = objections(state, target, name, there)
     if problems:
-        raise AssociationRefused("; ".join(problems), problems=problems, state=state.id, stack=target.id)
+        raise refused(state, target, problems)
     for unused in there:
         if unused.name == name and unused.id != state.id:
             await loose_store.write_state(session, unused.id, name=f"{name}~{unused.id}")

@@ -102,6 +102,18 @@ async def code_back(session: Session, code: StackCode) -> list[StackState]:
     return [await move_state(session, s.id, StateEvent.CODE_BACK) for s in back]
 
 
+async def call_off(session: Session, state: StackState, *, actor: str) -> bool:
+    """No timer destroys this loose state any more. False when none would have."""
+    row = await store.get_state(session, state.id, lock=True)
+    if not await loose_store.clear_timer(session, state.id):
+        return False
+    payload = {"state": state.name, "stack_id": state.code, "destroy_at": row.destroy_at and clock.iso(row.destroy_at)}
+    at = (await db.now(session)).isoformat()
+    subject, name = f"state/{state.id}", EventName.LOOSE_DESTROY_CANCELLED
+    await events.record(session, state.account, subject, name, at, payload | {"actor": actor})
+    return True
+
+
 async def states_ended(session: Session, *, limit: int = 100, code: str | None = None) -> list[StackCode]:
     """Deregister the loose stacks (or this one) of which no state holds anything any more."""
     ended = []

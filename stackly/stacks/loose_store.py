@@ -62,6 +62,18 @@ async def due(session: Session, *, limit: int, state: str | None = None) -> list
     return list(rows.scalars())
 
 
+async def clear_timer(session: Session, state: str) -> bool:
+    """False when there was none, running or standing still."""
+    done = await session.execute(
+        text(
+            "UPDATE stack_states SET destroy_at = NULL, destroy_left_s = NULL"
+            " WHERE id = :id AND (destroy_at IS NOT NULL OR destroy_left_s IS NOT NULL)"
+        ),
+        {"id": state},
+    )
+    return bool(done.rowcount)
+
+
 async def stop_timers(session: Session, repo: str) -> None:
     await session.execute(
         text(
@@ -110,15 +122,19 @@ class Standing:
     repo: str
     repo_status: str
     state_code: str
+    state_name: str
 
 
 async def standing(session: Session, code: str, state: str) -> Standing:
     rows = await session.execute(
         text(
-            "SELECT c.id, c.path, c.status, c.reason, r.full_name, r.status AS repo_status, s.code AS state_code"
+            "SELECT c.id, c.path, c.status, c.reason, r.full_name, r.status AS repo_status, s.code AS state_code,"
+            " s.name AS state_name"
             " FROM stack_codes c JOIN repos r ON r.id = c.repo, stack_states s WHERE c.id = :code AND s.id = :state"
         ),
         {"code": code, "state": state},
     )
     row = rows.one()
-    return Standing(row.id, row.path, row.status, row.reason, row.full_name, row.repo_status, row.state_code)
+    return Standing(
+        row.id, row.path, row.status, row.reason, row.full_name, row.repo_status, row.state_code, row.state_name
+    )

@@ -12,7 +12,11 @@ SELECT r.id, r.full_name, r.default_branch, r.clone_url, r.hook AS hook_id, r.st
                            FROM repo_refs f WHERE f.repo = r.id AND f.reason IS NOT NULL)) AS reason,
        r.created_at,
        coalesce((SELECT jsonb_object_agg(f.ref, f.last_processed) FROM repo_refs f
-                 WHERE f.repo = r.id AND f.last_processed IS NOT NULL), '{}') AS last_processed
+                 WHERE f.repo = r.id AND f.last_processed IS NOT NULL), '{}') AS last_processed,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('ref', f.ref, 'last_processed', f.last_processed,
+                   'reason', f.reason, 'gone_since', f.gone_since) ORDER BY f.reason IS NULL, f.ref)
+                 FROM repo_refs f WHERE f.repo = r.id
+                   AND (f.last_processed IS NOT NULL OR f.reason IS NOT NULL)), '[]') AS refs
 FROM repos r
 """
 
@@ -85,8 +89,10 @@ async def list_stacks(
     )
 
 
-async def get_stack(session: Session, account: str, stack: str, *, ref: str | None = None) -> Json:
-    """By id or name; of one name the row of `ref`, else the default branch's is meant, then the newest.
+async def get_stack(
+    session: Session, account: str, stack: str, *, ref: str | None = None, prefer: str | None = None
+) -> Json:
+    """By id or name; of one name the row of `ref` or of the preferred status, else the default branch's, the newest.
 
     Raises: StackNotFound.
     """
@@ -94,12 +100,14 @@ async def get_stack(session: Session, account: str, stack: str, *, ref: str | No
         session,
         f"""{_STACK} WHERE c.account = :account AND (c.id = :stack OR c.name = :stack)
           AND (CAST(:ref AS text) IS NULL OR c.ref IN (:ref, 'refs/heads/' || :ref))
-        ORDER BY (c.id = :stack) DESC, (c.status <> 'deregistered') DESC,
+        ORDER BY (c.id = :stack) DESC, (c.status = coalesce(:prefer, '')) DESC,
+                 (c.status = 'active') DESC, (c.status <> 'deregistered') DESC,
                  (c.ref = 'refs/heads/' || r.default_branch) DESC, c.registered_at DESC LIMIT 1
         """,
         account=account,
         stack=stack,
         ref=ref,
+        prefer=prefer,
     )
     if not found:
         raise StackNotFound(
@@ -110,15 +118,17 @@ async def get_stack(session: Session, account: str, stack: str, *, ref: str | No
 
 
 async def states_of(session: Session, codes: list[str]) -> dict[str, list[Json]]:
-    """Long-lived states by stack. Shape: stack id -> states by name."""
+    """Long-lived states by stack, those put aside not. Shape: stack id -> states by name."""
     found = await rows(
         session,
         """
-        SELECT s.id, s.code, s.name, s.status, s.commit, s.serial, s.variables,
+        SELECT s.id, s.code, s.name, s.status, s.commit, s.serial, s.variables, s.since, s.reason, s.successor,
+               s.destroy_at, (SELECT i.login FROM identities i WHERE i.id = s.waived_by) AS waived_by,
                CASE WHEN s.history_altered ->> 'commit' = s.commit THEN s.history_altered END AS history_altered,
                (SELECT o.id FROM operations o WHERE o.state = s.id ORDER BY o.created_at DESC, o.id DESC LIMIT 1)
                  AS last_run
-        FROM stack_states s WHERE s.code = ANY(CAST(:codes AS text[])) AND s.test IS NULL ORDER BY s.name
+        FROM stack_states s
+        WHERE s.code = ANY(CAST(:codes AS text[])) AND s.test IS NULL AND s.name NOT LIKE '%~%' ORDER BY s.name
         """,
         codes=codes,
     )
@@ -129,18 +139,24 @@ async def states_of(session: Session, codes: list[str]) -> dict[str, list[Json]]
 
 
 async def history(session: Session, account: str, stack: str, *, limit: int, after: list[str] | None) -> list[Json]:
-    """What changed the stack's states, newest first. Shape: `from_commit` is the commit of the success before."""
+    """What changed the stack's states, newest first; what a state was before it came to this stack is told as well.
+
+    Shape: `from_commit` is the commit that stood before: of the last deploy, or of the plan by which it followed.
+    """
     return await rows(
         session,
         """
         SELECT h.* FROM (
           SELECT o.id, o.kind, s.name AS state, o.status, o.commit AS to_commit, o.trigger ->> 'actor' AS actor,
                  o.trigger, o.changed, o.verdict, o.reason, o.created_at, o.ended_at,
-                 (SELECT p.commit FROM operations p WHERE p.state = o.state AND p.kind = 'deploy'
-                    AND p.status = 'succeeded' AND (p.created_at, p.id) < (o.created_at, o.id)
+                 coalesce(o.trigger ->> 'why', o.trigger ->> 'subject') AS why,
+                 (SELECT p.commit FROM operations p WHERE p.state = o.state AND p.status = 'succeeded'
+                    AND (p.kind = 'deploy' OR (p.kind = 'preview' AND p.trigger ->> 'kind' = 'move' AND NOT p.changed
+                                               AND p.reason IS NULL))
+                    AND (p.created_at, p.id) < (o.created_at, o.id)
                   ORDER BY p.created_at DESC, p.id DESC LIMIT 1) AS from_commit
           FROM operations o JOIN stack_states s ON s.id = o.state
-          WHERE o.account = :account AND o.code = :stack AND s.test IS NULL
+          WHERE o.account = :account AND (o.code = :stack OR s.code = :stack) AND s.test IS NULL
         ) h
         WHERE CAST(:at AS text) IS NULL OR (h.created_at, h.id) < (CAST(CAST(:at AS text) AS timestamptz), :id)
         ORDER BY h.created_at DESC, h.id DESC LIMIT :limit

@@ -3,16 +3,31 @@
 from datetime import datetime
 
 from stackly.db import Session
+from stackly.errors import Conflict, NotFound
 from stackly.events import store as events
-from stackly.events.model import EventName
+from stackly.events.model import Bell, EventName
 from stackly.runs import service as runs
 from stackly.runs import store as runs_store
 from stackly.runs.model import NewRun, Run, RunKind
 from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
+from stackly.stacks.model import StackState
 from stackly.stacks.transitions import StateEvent
 from stackly.teardown import store
 from stackly.teardown.model import Obligation, retry_after
+
+
+class ObligationNotFound(NotFound):
+    """`stackly obligation list` shows what is owed."""
+
+    title = "There is no such obligation."
+
+
+class ObligationClosed(Conflict):
+    """It was met, or somebody waived it before."""
+
+    title = "This obligation is not open."
+
 
 # After this many failed destroys a person may need to look; the tries go on.
 STUCK_AFTER = 5
@@ -55,6 +70,36 @@ async def met(session: Session, run: Run, *, reason: str) -> None:
     await lifecycle.states_ended(session, code=state.code)
     payload = {"run": run.id, "state": run.state}
     await events.record(session, run.account, f"state/{run.state}", EventName.OBLIGATION_MET, run.id, payload)
+
+
+async def waive(session: Session, state: str, *, person: str, reason: str) -> StackState:
+    """A named person answers for what the state holds; nobody is asked to destroy it any more.
+
+    Shape: `person` is an identity. Raises: StateMoveRefused when it holds nothing.
+    """
+    moved = await lifecycle.move_state(session, state, StateEvent.WAIVED, waived_by=person, reason=reason)
+    obligation = await store.find_open(session, state)
+    if obligation is not None:
+        await store.close(session, state, status="waived", reason=reason, waived_by=person)
+        payload = {"state": state, "run": obligation.run, "reason": reason, "by": person}
+        await events.record(
+            session, moved.account, f"state/{state}", EventName.OBLIGATION_WAIVED, obligation.id, payload
+        )
+        if moved.test:
+            await events.ring(session, Bell.TEST_RING, f"{obligation.run}/{moved.test}")
+    await lifecycle.states_ended(session, code=moved.code)
+    return moved
+
+
+async def waive_obligation(session: Session, account: str, obligation: str, *, person: str, reason: str) -> None:
+    """Raises: ObligationNotFound, ObligationClosed."""
+    found = await store.find(session, account, obligation)
+    if found is None:
+        raise ObligationNotFound(obligation=obligation)
+    await stacks.get_state(session, found.state, lock=True)
+    if await store.find_open(session, found.state) is None:
+        raise ObligationClosed(f"Obligation {obligation} is {found.status}.", obligation=obligation)
+    await waive(session, found.state, person=person, reason=reason)
 
 
 async def failed(session: Session, run: Run, *, error: str, at: datetime) -> None:

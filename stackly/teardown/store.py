@@ -59,6 +59,14 @@ async def find_open(session: Session, state: str) -> Obligation | None:
     return None if row is None else _obligation(row)
 
 
+async def find(session: Session, account: str, obligation: str) -> Obligation | None:
+    rows = await session.execute(
+        text("SELECT * FROM obligations WHERE id = :id AND account = :account"), {"id": obligation, "account": account}
+    )
+    row = rows.mappings().one_or_none()
+    return None if row is None else _obligation(row)
+
+
 async def extend_kit(session: Session, state: str, extra: Mapping[str, Any]) -> None:
     await session.execute(
         text("UPDATE obligations SET kit = kit || CAST(:extra AS jsonb) WHERE state = :state AND status = 'open'"),
