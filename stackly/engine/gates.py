@@ -12,7 +12,7 @@ from stackly.engine.contracts.control import GateAnswer, PlanRecord
 from stackly.engine.digests import plan_digest
 from stackly.engine.judging import facts_for, judge, request_approval
 from stackly.engine.policies import PolicyBook
-from stackly.events import store as events
+from stackly.engine.telling import tell
 from stackly.events.model import EventName
 from stackly.policy.model import Decision
 from stackly.runs import store
@@ -47,9 +47,7 @@ async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> 
         "delete": given.plan.delete,
         "summary": given.plan.summary,
     }
-    await events.record(
-        session, run.account, f"run/{run.id}", EventName.PLAN_COMPLETED, given.plan.plan_sha256, {"run": run.id, **plan}
-    )
+    await tell(session, run, EventName.PLAN_COMPLETED, given.plan.plan_sha256, plan)
     spec = {**run.spec, "plan": plan}
     if run.kind is RunKind.PREVIEW:
         await store.update_run(session, run.id, spec=spec)
@@ -111,9 +109,7 @@ async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
     await store.transition(session, run, RunEvent.APPLY, at=at)
     # Before the first create: an apply that fails half-way leaves a state that can be destroyed.
     await lifecycle.move_state(session, run.state, StateEvent.DEPLOYED, agent=run.agent)
-    await events.record(
-        session, run.account, f"run/{run.id}", EventName.DEPLOY_INITIATED, run.digest or "", {"run": run.id}
-    )
+    await tell(session, run, EventName.DEPLOY_INITIATED, run.digest or "", {"digest": run.digest})
     return GateAnswer("apply")
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from stackly.approvals import store as approvals
 from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest, Vote
 from stackly.db import Session
+from stackly.engine.telling import tell
 from stackly.events import store as events
 from stackly.events.model import DecisionRecord, EventName
 from stackly.ids import DecisionId
@@ -59,7 +60,10 @@ async def judge(
         tree=said["reasons"],
         next_check=decision.next_check,
     )
-    return decision, await events.record_decision(session, record)
+    stored = await events.record_decision(session, record)
+    checked = {"question": question, "outcome": decision.outcome, "policies": [p.name for p in policies]}
+    await tell(session, run, EventName.POLICY_CHECK, "", {**checked, "decision": stored})
+    return decision, stored
 
 
 async def request_approval(session: Session, run: Run, decision: Decision, at: datetime) -> ApprovalRequest:
@@ -75,6 +79,6 @@ async def request_approval(session: Session, run: Run, decision: Decision, at: d
         policy=", ".join(n.policy for n in decision.approvals),
         expires=need.expires_at or at + DEFAULT_EXPIRY,
     )
-    payload = {"run": run.id, "digest": made.digest, "needed": made.needed, "groups": list(made.groups)}
-    await events.record(session, run.account, f"run/{run.id}", EventName.APPROVAL_REQUIRED, made.id, payload)
+    payload = {"digest": made.digest, "needed": made.needed, "groups": list(made.groups)}
+    await tell(session, run, EventName.APPROVAL_REQUIRED, made.id, payload)
     return made

@@ -26,6 +26,7 @@ from stackly.engine.contracts.control import (
 from stackly.engine.contracts.steps import StepKey
 from stackly.engine.failures import tell_all
 from stackly.engine.policies import PolicyBook
+from stackly.engine.telling import tell
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
 from stackly.runs import steps, store
@@ -92,6 +93,8 @@ class Runs(RunActivities):
                 at = await db.now(session)
                 deadline = timedelta(seconds=_timeout_s(mine)) + TEARDOWN_ROOM
                 mine = await store.transition(session, mine, _BEGINS[mine.kind], at=at, deadline=deadline)
+                if mine.status is RunStatus.PLANNING:
+                    await tell(session, mine, EventName.PLAN_INITIATED)
             return await _plan_of(session, mine)
 
     @activity.defn(name="run.board")
@@ -119,8 +122,12 @@ class Runs(RunActivities):
                 await tests_store.end_phase(session, *ended)
             if given.start:
                 await tests_store.start_phase(session, given.run, given.test, given.start, at)
+            if given.end == "apply":
+                how = {"activity": "apply", "status": given.status, "detail": given.detail or None}
+                await tell(session, run, EventName.ACTIVITY_COMPLETED, "", how)
             if given.start == "apply":
                 await _move(session, run, RunEvent.APPLY)
+                await tell(session, run, EventName.ACTIVITY_STARTED, "", {"activity": "apply"})
             if given.start == "teardown":
                 await _tearing_down(session, given.run, given.test)
 
@@ -159,8 +166,8 @@ class Runs(RunActivities):
         async with self._transactions() as session:
             run = await store.get_run(session, given.run)
             await lifecycle.move_state(session, run.state, StateEvent.DEPLOYED, commit=run.commit, agent=run.agent)
-            payload = {"run": run.id, "outputs": sorted(given.outputs), "commit": run.commit}
-            await events.record(session, run.account, f"run/{run.id}", EventName.DEPLOY_COMPLETED, "", payload)
+            payload = {"outputs": sorted(given.outputs), "commit": run.commit}
+            await tell(session, run, EventName.DEPLOY_COMPLETED, "", payload)
 
     @activity.defn(name="run.verify")
     async def verify(self, given: Verified) -> VerifyAnswer:
