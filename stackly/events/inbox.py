@@ -93,7 +93,7 @@ class Inbox:
     Alone, a delivery is a batch of one and waits for nobody; under load batches grow by themselves.
     """
 
-    def __init__(self, url: str, *, slots: int = 2, batch: int = 64, deadline_s: float = 4.0) -> None:
+    def __init__(self, url: str, *, slots: int = 2, batch: int = 64, deadline_s: float = 3.4) -> None:
         self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._slots = slots
         self._batch = batch
