@@ -1,8 +1,10 @@
 """A stack's code as one file: the same commit and path give the same bytes, anywhere and any time."""
 
 import gzip
+import hashlib
 import io
 import tarfile
+import zlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -60,6 +62,36 @@ def pack(entries: list[Entry], blobs: Mapping[str, bytes]) -> bytes:
             info.mode = 0o755 if entry.executable else 0o644
             tar.addfile(info, io.BytesIO(blobs[entry.oid]))
     return out.getvalue()
+
+
+def unpack(packed: bytes, *, sha256: bool = False) -> tuple[list[Entry], dict[str, bytes]]:
+    """What `pack` was given: the files by path, and the contents by git's own ids.
+
+    Raises: Invalid for what `pack` did not write.
+    """
+    entries: list[Entry] = []
+    blobs: dict[str, bytes] = {}
+    total = 0
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+            for info in tar:
+                file = tar.extractfile(info) if info.isfile() and info.size <= MAX_FILE else None
+                total += info.size
+                if file is None or total > MAX_TOTAL:
+                    raise Invalid("The code bundle holds what no bundle does.")
+                content = file.read()
+                oid = blob_id(content, sha256=sha256)
+                blobs[oid] = content
+                entries.append(Entry(info.name, "100755" if info.mode & 0o100 else "100644", oid))
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as e:
+        raise Invalid(f"The code bundle is not readable: {e}.") from e
+    return entries, blobs
+
+
+def blob_id(content: bytes, *, sha256: bool = False) -> str:
+    """The id that git gives a file's content."""
+    told = b"blob %d\0" % len(content) + content
+    return hashlib.sha256(told).hexdigest() if sha256 else hashlib.sha1(told, usedforsecurity=False).hexdigest()
 
 
 def _refusal(entry: Entry) -> str | None:

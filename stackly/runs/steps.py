@@ -102,6 +102,9 @@ class Hold:
     epoch: int
     agents: frozenset[str]
     test_over: bool
+    repo: str = ""
+    commit: str = ""
+    path: str = ""
 
     def is_current(self, run: str, epoch: int) -> bool:
         """Equality, never order. Runs that only read the state do not hold it: their own epoch is the fence."""
@@ -138,8 +141,10 @@ async def hold_of(session: Session, run: str, test: str, *, lock: bool = False) 
         text(
             "SELECT o.account, o.kind, o.status, o.cancel_requested, o.epoch AS run_epoch, o.agent AS run_agent,"
             " coalesce(o.spec->>'bundle', '') AS bundle, t.agent AS test_agent, t.status AS test_status,"
-            " s.id AS state, s.key AS state_key, s.holder, s.epoch, s.agent AS state_agent"
-            " FROM operations o LEFT JOIN tests t ON t.operation = o.id AND t.test = :test"
+            " s.id AS state, s.key AS state_key, s.holder, s.epoch, s.agent AS state_agent,"
+            " c.repo, o.commit, coalesce(o.spec->>'path', '') AS path"
+            " FROM operations o LEFT JOIN stack_codes c ON c.id = o.code"
+            " LEFT JOIN tests t ON t.operation = o.id AND t.test = :test"
             " LEFT JOIN stack_states s ON s.id = CASE WHEN :test = '' THEN o.state ELSE t.state END"
             " WHERE o.id = :run AND (:test = '' OR t.test IS NOT NULL)"
         ),
@@ -162,6 +167,9 @@ async def hold_of(session: Session, run: str, test: str, *, lock: bool = False) 
         epoch=row["epoch"] or 0,
         agents=frozenset(a for a in own if a),
         test_over=row["test_status"] in {"succeeded", "failed", "cancelled"},
+        repo=row["repo"] or "",
+        commit=row["commit"] or "",
+        path=row["path"],
     )
 
 

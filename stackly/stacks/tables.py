@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import DDL, BigInteger, CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -149,3 +149,50 @@ class StateVersionRow(Base):
     rescued: Mapped[bool]  # came under an old epoch: refused, and kept
     resources: Mapped[int]
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class GitBlobRow(Base):
+    """One file's content, once, whoever has it and wherever."""
+
+    __tablename__ = "git_blobs"
+    __table_args__ = (CheckConstraint("oid ~ '^([0-9a-f]{40}|[0-9a-f]{64})$'", name="oid"),)
+
+    oid: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[bytes]
+
+
+class GitEntryRow(Base):
+    """A file of a commit, of those that stacks consist of."""
+
+    __tablename__ = "git_entries"
+
+    repo: Mapped[str] = mapped_column(ForeignKey("repos.id", ondelete="CASCADE"), primary_key=True)
+    commit: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    mode: Mapped[str]
+    oid: Mapped[str] = mapped_column(ForeignKey("git_blobs.oid", ondelete="RESTRICT"))
+    cached_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class GitTreeRow(Base):
+    """A stack's code at a commit that is here whole: its directory and the modules it calls."""
+
+    __tablename__ = "git_trees"
+
+    repo: Mapped[str] = mapped_column(ForeignKey("repos.id", ondelete="CASCADE"), primary_key=True)
+    commit: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    files: Mapped[list[str]]
+    cached_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+event.listen(
+    Base.metadata,
+    "after_create",
+    DDL(
+        "CREATE OR REPLACE VIEW git_cache AS"
+        " SELECT r.clone_url AS repo_url, e.commit AS commit_hash, e.path, b.content, e.cached_at"
+        " FROM git_entries e JOIN repos r ON r.id = e.repo JOIN git_blobs b ON b.oid = e.oid"
+    ),
+)

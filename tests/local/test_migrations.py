@@ -19,6 +19,7 @@ _CATALOG = {
     " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'",
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes"
     " WHERE schemaname = 'public' AND tablename <> 'alembic_version'",
+    "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
 }
 
 
@@ -44,7 +45,7 @@ async def test_up_down_up(empty_database: Callable[[], str]) -> None:
     schema.upgrade(url)
     once = await _catalog(url)
     schema.downgrade(url)
-    assert (await _catalog(url)) == {"columns": set(), "constraints": set(), "indexes": set()}
+    assert (await _catalog(url)) == {part: set() for part in _CATALOG}
     schema.upgrade(url)
     assert (await _catalog(url)) == once
 

@@ -10,8 +10,9 @@ import grpc
 
 from stackly.agents.model import Agent, Role
 from stackly.api.grpc.callers import Callers, Context, guarded, refuse
+from stackly.api.grpc.code import code
 from stackly.db import Session, Transactions
-from stackly.errors import Conflict, Exhausted, Invalid, NotFound
+from stackly.errors import Conflict, Exhausted, Invalid
 from stackly.runs.steps import Hold
 from stackly.stacks import versions
 from stackly.storage import Store
@@ -45,10 +46,6 @@ def artifact_key(run: str, test: str, name: str) -> str:
     return f"artifacts/{run}/{test or '_'}/{name}"
 
 
-def _no_bundle() -> str:
-    raise NotFound("The run has no code bundle.")
-
-
 class Transfers(AgentGatewayServicer):
     def __init__(self, transactions: Transactions, store: Store, callers: Callers, hold_for: HoldFor) -> None:
         self._transactions = transactions
@@ -64,7 +61,7 @@ class Transfers(AgentGatewayServicer):
     async def ReadTree(self, request: wire.ReadTreeRequest, context: Context) -> AsyncIterator[wire.Chunk]:  # noqa: N802 - the wire's name
         try:
             hold = await self._read(context, request.run, request.test, request.epoch)
-            async for data in self._store.stream(hold.bundle or _no_bundle()):
+            async for data in code(self._transactions, self._store, hold):
                 yield wire.Chunk(data=data)
         except grpc.aio.AbortError:
             raise

@@ -1,0 +1,118 @@
+"""Agents read code under certificate and epoch: from the git cache, once it was read; never from upstream."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent.gateway import Gateway
+from stackly.errors import Conflict, Denied, NotFound
+from stackly.git import bundles
+from stackly.git.mirrors import Mirror
+from stackly.git.runner import Runner
+from stackly.storage import Store
+from tests.api.grpc.conftest import Connect, Doors
+from tests.api.grpc.rows import World, sql
+from tests.git.conftest import Repository
+
+FILES = {
+    "db/stackly.hcl": 'stack "db" {}\n',
+    "db/main.tf": 'module "net" {\n  source = "../net"\n}\n',
+    "db/same.tf": "# the same\n",
+    "net/main.tf": "# the same\n",
+    "other/secret": "not of this stack\n",
+}
+
+
+@pytest.fixture
+async def site(world: World, doors: Doors, connect: Connect) -> Gateway:
+    return await connect(await doors.enrol(world.site_token))
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "upstream")
+    made.path.mkdir()
+    made.git("init", "-q", "-b", "main")
+    return made
+
+
+async def registered(repo: Repository, world: World, doors: Doors) -> bytes:
+    """A commit's code is in storage, as a sync leaves it, and the run is of that commit. Then upstream is no more."""
+    commit = repo.commit(FILES)
+    mirror = Mirror(repo.path.parent / "mirrors", "r1", repo.url, Runner(protocols=frozenset({"file"})))
+    await mirror.fetch()
+    packed = await mirror.bundle(commit, "db")
+    key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+    await doors.store.put(key, packed)
+    spec = json.dumps({"bundle": key, "path": "db"})
+    change = "UPDATE operations SET commit = :commit, spec = CAST(:spec AS jsonb) WHERE id = :run"
+    await sql(doors.transactions, change, commit=commit, spec=spec, run=world.run)
+    shutil.rmtree(repo.path)
+    shutil.rmtree(mirror.path)
+    return packed
+
+
+async def _lose(store: Store, packed: bytes) -> None:
+    await store.delete(f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz")
+
+
+async def test_the_second_read_needs_neither_upstream_nor_storage(
+    site: Gateway, world: World, doors: Doors, repo: Repository
+) -> None:
+    packed = await registered(repo, world, doors)
+    assert await site.read_tree(world.key()) == packed
+    await _lose(doors.store, packed)
+    assert await site.read_tree(world.key()) == packed
+
+
+async def test_a_miss_fills_from_storage_and_without_both_there_is_none(
+    site: Gateway, world: World, doors: Doors, repo: Repository
+) -> None:
+    packed = await registered(repo, world, doors)
+    assert await site.read_tree(world.key()) == packed
+    await sql(doors.transactions, "DELETE FROM git_trees")
+    assert await site.read_tree(world.key()) == packed
+    await sql(doors.transactions, "DELETE FROM git_trees")
+    await _lose(doors.store, packed)
+    with pytest.raises(NotFound):
+        await site.read_tree(world.key())
+
+
+async def test_what_was_changed_in_the_cache_is_not_taken(
+    site: Gateway, world: World, doors: Doors, repo: Repository
+) -> None:
+    packed = await registered(repo, world, doors)
+    assert await site.read_tree(world.key()) == packed
+    await sql(doors.transactions, "UPDATE git_blobs SET content = '\\x6576696c'")
+    assert await site.read_tree(world.key()) == packed
+
+
+async def test_a_cached_tree_still_needs_the_epoch_and_the_agent(
+    site: Gateway, world: World, doors: Doors, repo: Repository, connect: Connect
+) -> None:
+    await registered(repo, world, doors)
+    assert await site.read_tree(world.key())
+    with pytest.raises(Conflict):
+        await site.read_tree(world.key(epoch=2))
+    edge = await connect(await doors.edge(world))
+    with pytest.raises(Denied):
+        await edge.read_tree(world.key())
+
+
+async def test_the_seeds_view_shows_the_stacks_files_and_equal_ones_are_kept_once(
+    site: Gateway, world: World, doors: Doors, repo: Repository
+) -> None:
+    await registered(repo, world, doors)
+    await site.read_tree(world.key())
+    found = await sql(doors.transactions, "SELECT repo_url, path, content FROM git_cache ORDER BY path")
+    wanted = [(path, text.encode()) for path, text in FILES.items() if not path.startswith("other/")]
+    assert found == [("http://127.0.0.1/a/b.git", path, content) for path, content in sorted(wanted)]
+    same = bundles.blob_id(b"# the same\n")
+    assert await sql(doors.transactions, "SELECT count(*), sum(size) FROM git_blobs WHERE oid = :oid", oid=same) == [
+        (1, len(b"# the same\n"))
+    ]
+    told = await sql(doors.transactions, "SELECT DISTINCT commit_hash, cached_at IS NOT NULL FROM git_cache")
+    assert len(told) == 1
