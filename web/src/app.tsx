@@ -2,15 +2,17 @@ import type { ReactNode } from "react";
 
 import { AgentsPage } from "./agents-page";
 import { InventoryPage } from "./inventory-page";
+import { RepoPage } from "./repo/repo-page";
+import { ReposPage } from "./repo/repos-page";
 import { Link, usePlace } from "./router";
 import { RunPage } from "./run/run-page";
 import { RunsPage } from "./runs-page";
 import { Session, useMe } from "./session";
-import { StackPage } from "./stack-page";
+import { StackPage } from "./stack/stack-page";
 import { StacksPage } from "./stacks-page";
 
 const ROOMS: readonly [path: string, name: string][] = [
-  ["runs", "Runs"], ["stacks", "Stacks"], ["agents", "Agents"], ["inventory", "Inventory"],
+  ["runs", "Runs"], ["stacks", "Stacks"], ["repos", "Repositories"], ["agents", "Agents"], ["inventory", "Inventory"],
 ];
 
 export function App() {
@@ -46,6 +48,7 @@ function Room(): ReactNode {
   if (parts.length > 2) return <Nowhere />;
   if (room === "runs") return id ? <RunPage key={id} id={id} /> : <RunsPage />;
   if (room === "stacks") return id ? <StackPage key={id} id={id} /> : <StacksPage />;
+  if (room === "repos") return id ? <RepoPage key={id} id={id} /> : <ReposPage />;
   if (room === "agents" && !id) return <AgentsPage />;
   if (room === "inventory" && !id) return <InventoryPage />;
   return <Nowhere />;

@@ -59,6 +59,11 @@ export function commit(sha: string | null | undefined): string {
   return sha ? sha.slice(0, 7) : "–";
 }
 
+/** `refs/heads/release/1` -> `release/1`; other refs as they are. */
+export function branchOf(ref: string): string {
+  return ref.replace(/^refs\/heads\//, "");
+}
+
 /** `tearing_down` -> `tearing down`. */
 export function words(name: string): string {
   return name.replaceAll("_", " ");

@@ -5,6 +5,7 @@ import { App } from "./app";
 import "./styles/base.css";
 import "./styles/lists.css";
 import "./styles/run.css";
+import "./styles/stack.css";
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html lost its root");

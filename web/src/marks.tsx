@@ -15,6 +15,8 @@ const MARKS: Record<string, [Tone, Shape]> = {
   orphan: ["bad", "cross"], overdue: ["bad", "cross"], offline: ["bad", "cross"], revoked: ["bad", "cross"],
   inconclusive: ["warn", "dash"], hold: ["warn", "bar"], awaiting_approval: ["warn", "bar"], loose: ["warn", "bar"],
   waived: ["warn", "dash"], no_run: ["still", "dash"],
+  suspended: ["warn", "bar"], archived: ["warn", "bar"], uninstalled: ["bad", "cross"], deleted: ["bad", "cross"],
+  received: ["good", "check"], ignored: ["still", "dash"], destroyed: ["still", "dash"], empty: ["still", "ring"],
   running: ["busy", "disc"], starting: ["busy", "disc"], planning: ["busy", "disc"], applying: ["busy", "disc"],
   recovering: ["busy", "disc"], tearing_down: ["busy", "disc"], destroying: ["busy", "disc"],
   queued: ["still", "ring"], waiting: ["still", "ring"], expected: ["still", "ring"], open: ["busy", "ring"],
@@ -33,14 +35,19 @@ export function toneOf(name: string): Tone {
   return MARKS[name]?.[0] ?? "still";
 }
 
-export function Mark({ name, label }: { name: string; label?: string }) {
+export function Mark({ name, label, chip = false }: { name: string; label?: string; chip?: boolean }) {
   const [tone, shape] = MARKS[name] ?? ["still", "dash"];
   return (
-    <span className={`mark ${tone}`}>
+    <span className={`mark ${tone}${chip ? " chip" : ""}`}>
       <svg className={tone === "busy" ? "pulse" : undefined} viewBox="0 0 12 12" aria-hidden="true">{SHAPES[shape]}</svg>
       {label ?? words(name)}
     </span>
   );
+}
+
+/** What a person has to see to stands in a frame. */
+export function StackMark({ status }: { status: string }) {
+  return <Mark name={status} chip={status === "loose" || status === "rejected"} />;
 }
 
 /** The gate's answer in the words of the command line: a denied gate is shown as block. */

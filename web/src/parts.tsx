@@ -9,13 +9,22 @@ export function useTitle(title: string) {
   useEffect(() => { document.title = `${title} · Stackly`; }, [title]);
 }
 
+/** What the server said no to, and everything that stands against it. */
 export function Refusal({ error }: { error: ApiError | null }) {
   if (error === null || error.status === 401) return null;
   return (
-    <p className="refusal" role="alert">
-      <strong>{error.title}</strong> {error.message !== error.title && error.message}
-    </p>
+    <div className="refusal" role="alert">
+      <strong>{error.title}</strong>{" "}
+      {error.problems.length > 1
+        ? <ul>{error.problems.map((problem) => <li key={problem}><Prose text={problem} /></li>)}</ul>
+        : error.message !== error.title && <Prose text={error.message} />}
+    </div>
   );
+}
+
+/** A sentence of the server; what stands between backticks is something to type. */
+export function Prose({ text }: { text: string }) {
+  return <>{text.split("`").map((part, i) => i % 2 === 1 ? <code key={i}>{part}</code> : part)}</>;
 }
 
 export function Loading({ what }: { what: string }) {

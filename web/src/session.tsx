@@ -11,10 +11,13 @@ export function useMe(): Person | null {
 }
 
 /** Whether the person may do it; the API decides again on every request. */
-export function useMay(action: "operate" | "approve"): boolean {
+export function useMay(action: "operate" | "approve" | "register"): boolean {
   const roles = useMe()?.roles ?? [];
-  return roles.includes("admin") || roles.includes(action === "operate" ? "operator" : "approver");
+  return roles.includes("admin") || roles.includes(ROLE_OF[action] ?? "admin");
 }
+
+// Who besides administrators; what registers or ends stacks is theirs alone.
+const ROLE_OF: Record<string, string> = { operate: "operator", approve: "approver" };
 
 /** Shows the page to whoever is signed in, and to everybody else how to get a link. */
 export function Session({ children }: { children: ReactNode }) {

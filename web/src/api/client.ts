@@ -7,11 +7,14 @@ const ROOT = "/api/v1";
 export class ApiError extends Error {
   readonly status: number;
   readonly title: string;
+  /** Where several things stand against it: each of them. */
+  readonly problems: readonly string[];
 
-  constructor(status: number, title: string, detail: string) {
+  constructor(status: number, title: string, detail: string, problems: readonly string[] = []) {
     super(detail || title);
     this.status = status;
     this.title = title;
+    this.problems = problems;
   }
 }
 
@@ -54,8 +57,9 @@ export async function ask(path: string, init: RequestInit): Promise<Response> {
 
 async function refusal(answer: Response): Promise<ApiError> {
   try {
-    const problem = (await answer.json()) as Partial<Problem>;
-    return new ApiError(answer.status, problem.title ?? answer.statusText, problem.detail ?? "");
+    const problem = (await answer.json()) as Partial<Problem> & { problems?: unknown };
+    const problems = Array.isArray(problem.problems) ? problem.problems.filter((p) => typeof p === "string") : [];
+    return new ApiError(answer.status, problem.title ?? answer.statusText, problem.detail ?? "", problems);
   } catch {
     return new ApiError(answer.status, `The server answered ${answer.status}.`, "");
   }

@@ -1,0 +1,78 @@
+import { withQuery } from "../api/client";
+import type { Explanation, Page, Run, Stack } from "../api/types";
+import { usePolled } from "../api/use-polled";
+import { branchOf, commit, moment, plural } from "../format";
+import { None, StackMark } from "../marks";
+import { Loading, Prose, Refusal, useTitle } from "../parts";
+import { Link } from "../router";
+import { Why } from "../run/why";
+import { RunTable } from "../runs-page";
+import { HistoryOf } from "./history";
+import { OtherStack } from "./other-stack";
+import { States } from "./states";
+
+const EVERY_MS = 5000;
+
+export function StackPage({ id }: { id: string }) {
+  const { data: stack, error, refresh } = usePolled<Stack>(`stacks/${encodeURIComponent(id)}`, EVERY_MS);
+  const { data: why } = usePolled<Explanation>(`explain/stack/${encodeURIComponent(id)}`, EVERY_MS);
+  const { data: runs } = usePolled<Page<Run>>(withQuery("runs", { stack: id, limit: 20, all: "true" }), EVERY_MS);
+  useTitle(stack ? `Stack ${stack.name}` : "Stack");
+  if (stack === null) return error ? <Refusal error={error} /> : <Loading what="the stack" />;
+  return (
+    <>
+      <p className="trail"><Link href="/stacks">Stacks</Link></p>
+      <h1>{stack.name} <StackMark status={stack.status} /></h1>
+      <Refusal error={error} />
+      <Facts stack={stack} />
+      {stack.errors.length > 0 && <FileErrors stack={stack} />}
+      <States stack={stack} runs={runs?.items ?? []} onChanged={refresh} />
+      {stack.kind === "plain" ? <HistoryOf stack={stack} /> : <Runs stack={stack} runs={runs} />}
+      {why && <Why explanation={why} />}
+    </>
+  );
+}
+
+function Facts({ stack }: { stack: Stack }) {
+  const isToldByState = stack.states.some((state) => state.status === "loose" && state.reason === stack.reason);
+  return (
+    <dl className="facts">
+      {stack.reason && !isToldByState && <><dt>Reason</dt><dd><Prose text={stack.reason} /></dd></>}
+      <dt>Kind</dt><dd>{stack.kind}</dd>
+      <dt>Code</dt>
+      <dd>
+        <Link href={`/repos/${stack.repo_id}`}>{stack.repo}</Link> <code>{stack.path}</code> on {branchOf(stack.ref)} at <code title={stack.commit}>{commit(stack.commit)}</code>
+        {stack.status === "loose" && <span className="quiet">, where it was seen last</span>}
+      </dd>
+      <dt>Registered</dt>
+      <dd>
+        <time dateTime={stack.registered_at}>{moment(stack.registered_at)}</time>
+        {stack.moved_from && <>, moved from <OtherStack id={stack.moved_from} /></>}
+      </dd>
+    </dl>
+  );
+}
+
+function FileErrors({ stack }: { stack: Stack }) {
+  return (
+    <section aria-labelledby="errors">
+      <h2 id="errors">{plural(stack.errors.length, "error")} in its files</h2>
+      <p className="quiet">Mend these and push again; the other stacks of the repository go on meanwhile.</p>
+      <ol className="file-errors">
+        {stack.errors.map((found, i) => (
+          <li key={i}><code>{found.file}:{found.line}:{found.column}</code> <span>{found.message}</span></li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function Runs({ stack, runs }: { stack: Stack; runs: Page<Run> | null }) {
+  return (
+    <section aria-labelledby="runs">
+      <h2 id="runs">Runs</h2>
+      {runs && runs.items.length > 0 ? <RunTable runs={runs.items} caption={`Runs of ${stack.name}, newest first`} /> : <None>No run of it yet.</None>}
+      {runs?.next && <p><Link href={withQuery("/runs", { stack: stack.name })}>More runs →</Link></p>}
+    </section>
+  );
+}
