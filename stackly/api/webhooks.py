@@ -24,7 +24,7 @@ from stackly.ids import RepoId
 PREFIX = "/webhooks/github/"
 BODY_CAP_BYTES = 25 * 1024 * 1024
 BODY_DEADLINE_S = 15.0
-# GitHub waits 10 s; a 503 within 4.5 s, a busy machine included, leaves a sweep something to see, and a person something to read.
+# GitHub waits 10 s; a 503 within 4.5 s, on a busy machine too, leaves a sweep something to see and a person to read.
 STORE_DEADLINE_S = 3.6
 GUID_CAP = 200
 

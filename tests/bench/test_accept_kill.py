@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Serve = Callable[[str], Awaitable["Server"]]
 # Under 2,000 deliveries, and in the middle of them.
-KILLS = 4
-EACH = 500
+KILLS = 3
+EACH = 700
 
 
 @pytest.fixture
