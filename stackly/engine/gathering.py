@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stackly.engine.reading import CONFIG, Platform, Sources, read_stack
-from stackly.errors import FileInvalid, FileProblem, Invalid
+from stackly.errors import FileInvalid, FileProblem, Invalid, NotFound
 from stackly.git import bundles
 from stackly.git.closures import Closure
 from stackly.git.mirrors import Mirror
 from stackly.git.trees import Entry, Tree
-from stackly.stacks.model import FoundStack
+from stackly.stacks.config import StackConfig
+from stackly.stacks.model import FoundStack, Pin
 from stackly.storage import Store
 
 LOCK_FILE = ".terraform.lock.hcl"
@@ -71,7 +72,38 @@ async def _gather(commit: Commit, paths: Sequence[str], platform: Platform, stor
             found[path] = await _bundled(found[path], members[path], sizes, blobs, storage)
 
     await asyncio.gather(*(bundled(path) for path in paths if not found[path].errors))
+    for path in paths:
+        if any(s.get("commit") for s in found[path].config.get("states", [])) and not found[path].errors:
+            found[path] = await _pinned(commit, found[path], storage)
     return found
+
+
+async def _pinned(commit: Commit, stack: FoundStack, storage: Store) -> FoundStack:
+    """States that stay at a commit of their own: it must be in this commit's history (G11), and hold the stack."""
+    pins, problems = {}, []
+    for state in StackConfig.from_json(stack.config).states:
+        if state.commit is None:
+            continue
+        try:
+            pins[state.name] = await _pin(commit, stack.path, state.commit, storage)
+        except (Invalid, NotFound) as e:
+            why = f"state {state.name} cannot stay at {state.commit[:7]}: {e.detail}"
+            problems.append(FileProblem(_in(stack.path, CONFIG), state.line, state.column, why).as_dict())
+    return replace(stack, pins=pins, errors=tuple(problems))
+
+
+async def _pin(commit: Commit, path: str, oid: str, storage: Store) -> Pin:
+    mirror = commit.mirror
+    if not await mirror.is_ancestor(oid, commit.oid):
+        raise Invalid("it is not in the history of this commit.")
+    tree = await mirror.trees(oid)
+    packed = await mirror.bundle(oid, path)
+    key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+    await storage.put(key, packed, "application/gzip", only_new=True)
+    locks = [e for e in tree.directly_in(path) if e.is_file and e.path.endswith(LOCK_FILE)]
+    texts = await mirror.blobs([e.oid for e in locks], max_file=MAX_TEXT) if locks else {}
+    lock = "".join(hashlib.sha256(text).hexdigest() for text in texts.values())
+    return Pin(oid, (await mirror.closures(tree, [path]))[path].key, key, lock)
 
 
 def _files(tree: Tree, path: str) -> list[Entry]:

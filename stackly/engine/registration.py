@@ -1,12 +1,12 @@
 """One sync of one ref, in one transaction: register, update, move, deregister; ask for runs; say why there are none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stackly import db
 from stackly.db import Session
-from stackly.engine import history, loose, triggers
+from stackly.engine import declared, history, loose, triggers
 from stackly.engine.contracts.control import SyncOutcome
 from stackly.engine.notes import Notes
 from stackly.engine.pushes import Intake, Pushed
@@ -172,6 +172,7 @@ def _about(sync: _Sync, code: StackCode) -> dict[str, Any]:
 
 async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
     """Ask for the runs of these stacks, all at once."""
+    await declared.reconcile(sync.session, sync.notes, written, sync.intake.found)
     wanted: list[Ask] = []
     for path, code in sorted(written.items()):
         found = sync.intake.found[path]
@@ -183,14 +184,15 @@ async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
     held = await loose.follow(sync.session, [(a.code, a.new) for a in wanted if a.state == DEFAULT_STATE])
     for ask in [a for a in wanted if a.state in held.get(a.code.id, {})]:
         _no_run(sync, ask.code, held[ask.code.id][ask.state], state=ask.state)
-    await _create(sync, [a for a in wanted if a.state not in held.get(a.code.id, {})])
-    await _end_older(sync, [c.id for c in written.values()])
+    wanted_still = await _create(sync, [a for a in wanted if a.state not in held.get(a.code.id, {})])
+    await _end_older(sync, [c.id for c in written.values()], wanted_still)
 
 
-async def _end_older(sync: _Sync, codes: Sequence[str]) -> None:
+async def _end_older(sync: _Sync, codes: Sequence[str], wanted_still: Collection[str]) -> None:
     """What an earlier push asked for, and this one does not: carried out, it would be what the branch is no more."""
     change, generation = sync.pushed.change, sync.notes.generation
-    older = await creating.waiting_before(sync.session, codes, change.ref, generation)
+    waiting = await creating.waiting_before(sync.session, codes, change.ref, generation)
+    older = [run for run in waiting if run not in wanted_still]
     reason = f"{sync.pushed.branch} is at {change.commit[:7]} now, which asks for no such run"
     await history.void(sync.session, older, reason)
 
@@ -200,17 +202,25 @@ def _asks(sync: _Sync, path: str, code: StackCode, found: FoundStack) -> list[As
     return triggers.asks(sync.repo, sync.pushed, code, found, generation=sync.notes.generation, paths=paths)
 
 
-async def _create(sync: _Sync, wanted: Sequence[Ask]) -> None:
+async def _create(sync: _Sync, wanted: Sequence[Ask]) -> set[str]:
+    """Returns the runs of before that are wanted still: those of states that stay at a commit of their own."""
     if not wanted:
-        return
-    states = await registry_store.ensure_states(sync.session, [(a.code, a.state) for a in wanted])
-    asked = [replace(a.new, state=states[a.code.id, a.state].id) for a in wanted]
+        return set()
+    states = await registry_store.ensure_states(sync.session, [a.declared for a in wanted])
+    by_state = {states[a.code.id, a.state].id: a for a in wanted}
+    last = await creating.newest_deploys(sync.session, [s for s, a in by_state.items() if a.pinned])
+    anew = {state: ask for state, ask in by_state.items() if not ask.repeats(last.get(state))}
+    staying = {state: ask for state, ask in by_state.items() if state not in anew}
+    for ask in staying.values():
+        _no_run(sync, ask.code, f"state {ask.state} stays at {ask.new.commit[:7]}", state=ask.state)
+    asked = [replace(ask.new, state=state) for state, ask in anew.items()]
     made = await runs.create_runs(sync.session, asked)
-    for ask, new in zip(wanted, asked, strict=True):
+    for ask, new in zip(anew.values(), asked, strict=True):
         if new.state in made:
             sync.count.runs.append(made[new.state].id)
         else:
             _no_run(sync, ask.code, "a newer push of this ref has its run already", state=ask.state)
+    return {last[state].id for state in staying}
 
 
 def _no_run(sync: _Sync, code: StackCode, why: str, *, state: str = DEFAULT_STATE) -> None:

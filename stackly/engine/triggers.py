@@ -8,18 +8,36 @@ from typing import Any
 from stackly.engine.digests import benchmark_digest
 from stackly.engine.pushes import Pushed
 from stackly.policy.model import Policy
-from stackly.runs.model import NewRun, RunKind
+from stackly.runs.model import NewRun, Run, RunKind, RunStatus
 from stackly.stacks.config import DEFAULT_STATE, StackConfig
 from stackly.stacks.model import FoundStack, Repo, StackCode
+from stackly.stacks.registry_store import Declared
+
+_UNDONE = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.REJECTED, RunStatus.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A run of one state of a stack. The state's id is not known yet."""
+    """A run of one state of a stack. The state's id is not known yet. Shape: `pinned`: it stays at its own commit."""
 
-    code: StackCode
-    state: str
+    declared: Declared
     new: NewRun
+    pinned: bool = False
+
+    @property
+    def code(self) -> StackCode:
+        return self.declared.code
+
+    @property
+    def state(self) -> str:
+        return self.declared.name
+
+    def repeats(self, last: Run | None) -> bool:
+        """Whether the state's newest deploy is this very one, so that another push is none of its business."""
+        if not self.pinned or last is None or last.status in _UNDONE:
+            return False
+        parts = ("bundle", "variables", "environment", "policies")
+        return last.commit == self.new.commit and all(last.spec.get(p) == self.new.spec[p] for p in parts)
 
 
 def refusal(repo: Repo, pushed: Pushed, code: StackCode, found: FoundStack) -> str:
@@ -42,11 +60,13 @@ def asks(
     """One run for a stack that is measured, one for each state of a plain one."""
     config = StackConfig.from_json(found.config)
     names = [DEFAULT_STATE, *(s.name for s in config.states)] if code.kind == "plain" else [DEFAULT_STATE]
-    cause = f"push:{pushed.change.ref}"
+    trigger, cause = pushed.trigger(paths), f"push:{pushed.change.ref}"
     out = []
     for name in names:
-        new = new_run(repo, pushed.branch, code, found, config, trigger=pushed.trigger(paths), state=name)
-        out.append(Ask(code, name, replace(new, slot=pushed.change.ref, cause=cause, generation=generation)))
+        new = new_run(repo, pushed.branch, code, found, config, trigger=trigger, state=name)
+        new = replace(new, slot=pushed.change.ref, cause=cause, generation=generation)
+        declared = Declared(code, name, config.state_variables(name), config.metadata(name))
+        out.append(Ask(declared, new, pinned=name in found.pins))
     return out
 
 
@@ -61,14 +81,15 @@ def new_run(
     state: str = DEFAULT_STATE,
 ) -> NewRun:
     """What a stack asks for: a benchmark with a suite, a deploy without. State and cause are the caller's."""
+    pin = found.pins.get(state)
     spec: dict[str, Any] = {
         "stack": code.name,
         "repo": repo.full_name,
         "default_branch": repo.default_branch,
         "path": found.path,
-        "tree": found.tree_key,
-        "bundle": found.bundle,
-        "lock_sha256": found.lock_sha256,
+        "tree": pin.tree_key if pin else found.tree_key,
+        "bundle": pin.bundle if pin else found.bundle,
+        "lock_sha256": pin.lock_sha256 if pin else found.lock_sha256,
         # A plain stack's module makes its own resources: no machines are booted for it, whatever the target is.
         "target": config.target if found.suite else "module",
         "variables": config.module_variables(state),
@@ -90,7 +111,7 @@ def new_run(
         cause="",
         generation=0,
         branch=branch,
-        commit=code.commit,
+        commit=pin.commit if pin else code.commit,
         trigger=trigger,
         spec=spec,
         digest=benchmark_digest(code.commit, spec, policies) if found.suite else None,

@@ -132,3 +132,15 @@ async def open_runs(session: Session, runs: Iterable[str], *, lock: bool = False
         {"ids": sorted(runs)},
     )
     return [as_run(r) for r in rows.mappings()]
+
+
+async def newest_deploys(session: Session, states: Iterable[str]) -> dict[str, Run]:
+    """The newest deploy of each of these states, by state."""
+    rows = await session.execute(
+        text(
+            "SELECT DISTINCT ON (state) * FROM operations WHERE state = ANY(:states) AND kind = 'deploy'"
+            " ORDER BY state, seq DESC"
+        ),
+        {"states": sorted(states)},
+    )
+    return {r["state"]: as_run(r) for r in rows.mappings()}

@@ -63,8 +63,14 @@ class Deregister:
 
 @dataclass(frozen=True, slots=True)
 class State:
+    """One more state, and where it stands. Shape: `commit` None: the pushed one."""
+
     name: str
     variables: Mapping[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,10 @@ class StackConfig:
     def module_variables(self, state: str = DEFAULT_STATE) -> dict[str, Any]:
         """What the module is given; the environment comes beside it. Raises: KeyError as `state_variables`."""
         return {name: value for name, value in self.state_variables(state).items() if name != "environment"}
+
+    def metadata(self, state: str = DEFAULT_STATE) -> dict[str, Any]:
+        """What the file notes about a state; nothing for the default one."""
+        return {k: v for named in self.states if named.name == state for k, v in named.metadata.items()}
 
     def environment(self, state: str = DEFAULT_STATE) -> str | None:
         """What policies compare with; only text counts."""
@@ -172,8 +182,14 @@ def _config(read: Read) -> StackConfig:
         schedule=_schedule(read.block("schedule")),
         budget=_budget(read.block("budget")),
         deregister=_deregister(read.block("deregister")),
-        states=tuple(State(state.label, _variables(state)) for state in read.blocks["state"]),
+        states=tuple(_state(state) for state in read.blocks["state"]),
     )
+
+
+def _state(read: Read) -> State:
+    metadata = read.block("metadata")
+    noted = dict(metadata.fields) if metadata else {}
+    return State(read.label, _variables(read), read.fields["commit"], noted, read.line, read.column)
 
 
 def _variables(read: Read) -> dict[str, Any]:

@@ -13,6 +13,7 @@ EXECUTIONS = ("stack", "modules")
 INFRASTRUCTURES = ("ephemeral", "standing")
 MARK_LOOSE, AUTO_DESTROY = "mark_loose", "auto_destroy"
 NAME = r"[a-z][a-z0-9_-]{0,62}"
+COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 
 DEFAULT_DURATION_S = 4 * 3600
 DEFAULT_MACHINE_HOURS = 50.0
@@ -103,10 +104,19 @@ _DEREGISTER = Shape(
         Field("after", "string", "How long before auto_destroy.", DEFAULT_LOOSE_S, check=lasting("1m", "90d")),
     ),
 )
+_METADATA = Shape("metadata", "Notes about this state for people and hooks; never given to the module.", free=True)
 _STATE = Shape(
     "state",
     "One more long-lived state of this code, with its own variables.",
-    blocks=(_VARIABLES,),
+    fields=(
+        Field(
+            "commit",
+            "string",
+            "The commit of this branch's history that the state stays at; without it, what was pushed.",
+            check=matching(COMMIT, "a full commit id"),
+        ),
+    ),
+    blocks=(_VARIABLES, _METADATA),
     label=NAME,
     many=True,
 )

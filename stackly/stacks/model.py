@@ -99,6 +99,16 @@ class StackState:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """The code of a state that stays at a commit of its own."""
+
+    commit: str
+    tree_key: str
+    bundle: str
+    lock_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class FoundStack:
     """One stack directory as a sync found it in a commit: parsed, or with what is wrong with it.
 
@@ -118,6 +128,7 @@ class FoundStack:
     policies: tuple[Mapping[str, str], ...] = ()
     errors: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     requires: tuple[str, ...] | None = None
+    pins: Mapping[str, Pin] = field(default_factory=dict)  # by the name of the state
 
 
 def branch_of(ref: str) -> str:

@@ -168,32 +168,68 @@ def _told(standing: Standing, commit: str) -> dict[str, Any]:
     }
 
 
-async def ensure_states(session: Session, wanted: Iterable[tuple[StackCode, str]]) -> dict[tuple[str, str], StackState]:
-    """Long-lived states by stack and name, made where there is none. Shape: (stack, name) -> state, locked by id."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A long-lived state as a stack's configuration has it."""
+
+    code: StackCode
+    name: str
+    variables: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+
+async def ensure_states(session: Session, declared: Iterable[Declared]) -> dict[tuple[str, str], StackState]:
+    """Make the states that are not there, and note what is declared of each.
+
+    Shape: (stack, name) -> state, locked in the order of their ids.
+    """
     told = []
-    for code, name in wanted:
+    for each in declared:
         state = new_id()
-        key = state_key(code.account, state)
-        told.append({"id": state, "account": code.account, "code": code.id, "name": name, "key": key})
-    given = json.dumps(told)
-    columns = "id text, account text, code text, name text, key text"
+        told.append(
+            {
+                "id": state,
+                "account": each.code.account,
+                "code": each.code.id,
+                "name": each.name,
+                "key": state_key(each.code.account, state),
+                "variables": dict(each.variables),
+                "metadata": dict(each.metadata),
+            }
+        )
+    given = {"told": json.dumps(told)}
+    columns = "id text, account text, code text, name text, key text, variables jsonb, metadata jsonb"
+    source = f"jsonb_to_recordset(CAST(:told AS jsonb)) AS x({columns})"
     await session.execute(
         text(
-            "INSERT INTO stack_states (id, account, code, name, key) SELECT id, account, code, name, key"
-            f" FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x({columns})"
-            " ON CONFLICT (code, name) WHERE test IS NULL DO NOTHING"
+            "INSERT INTO stack_states AS s (id, account, code, name, key, variables, metadata)"
+            f" SELECT id, account, code, name, key, variables, metadata FROM {source}"
+            " ON CONFLICT (code, name) WHERE test IS NULL DO UPDATE"
+            " SET variables = excluded.variables, metadata = excluded.metadata"
+            " WHERE (s.variables, s.metadata) IS DISTINCT FROM (excluded.variables, excluded.metadata)"
         ),
-        {"told": given},
+        given,
     )
     rows = await session.execute(
         text(
             "SELECT * FROM stack_states WHERE test IS NULL AND (code, name) IN"
-            " (SELECT code, name FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x(code text, name text))"
-            " ORDER BY id FOR UPDATE"
+            f" (SELECT code, name FROM {source}) ORDER BY id FOR UPDATE"
         ),
-        {"told": given},
+        given,
     )
     return {(r["code"], r["name"]): _state(r) for r in rows.mappings()}
+
+
+async def named_states(session: Session, codes: Iterable[str]) -> list[StackState]:
+    """The long-lived states of these stacks but for the default ones, locked in the order of their ids."""
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_states WHERE code = ANY(:codes) AND test IS NULL AND name <> 'default'"
+            " ORDER BY id FOR UPDATE"
+        ),
+        {"codes": sorted(codes)},
+    )
+    return [_state(r) for r in rows.mappings()]
 
 
 async def next_seqs(session: Session, states: Iterable[str]) -> Mapping[str, int]:

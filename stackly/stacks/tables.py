@@ -94,6 +94,7 @@ class StackStateRow(Base):
         Index("uq_stack_states_code_name", "code", "name", unique=True, postgresql_where=text("test IS NULL")),
         CheckConstraint("status IN ('empty','active','loose','destroying','destroyed','waived')", name="status"),
         CheckConstraint("status <> 'waived' OR waived_by IS NOT NULL", name="waived_by_a_person"),
+        Index("ix_stack_states_history_altered", "code", postgresql_where=text("history_altered IS NOT NULL")),
         Index("ix_stack_states_successor", "successor", postgresql_where=text("successor IS NOT NULL")),
         Index("ix_stack_states_destroy_at", "destroy_at", postgresql_where=text("destroy_at IS NOT NULL")),
     )
@@ -116,6 +117,8 @@ class StackStateRow(Base):
     parent_operation: Mapped[str | None]
     test: Mapped[str | None]
     variables: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    # `metadata` is taken by SQLAlchemy.
+    notes: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
     # Its commit is in the ref's history no more: commit, since, ref, head. In force while the state is at that commit.
     history_altered: Mapped[dict[str, Any] | None]
     since: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))  # in this status

@@ -1,4 +1,5 @@
-ALTER TABLE stack_states DROP COLUMN history_altered;
+DROP INDEX ix_stack_states_history_altered;
+ALTER TABLE stack_states DROP COLUMN history_altered, DROP COLUMN metadata;
 
 DROP INDEX ix_stack_codes_watching;
 DROP INDEX ix_stack_codes_moved_from;

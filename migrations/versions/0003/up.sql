@@ -9,4 +9,5 @@ CREATE INDEX ix_stack_codes_former ON stack_codes (repo, ref, path);
 CREATE INDEX ix_stack_codes_moved_from ON stack_codes (moved_from) WHERE moved_from IS NOT NULL;
 CREATE INDEX ix_stack_codes_watching ON stack_codes (repo, ref) WHERE status = 'active' AND config #> '{trigger,paths,0}' IS NOT NULL;
 
-ALTER TABLE stack_states ADD COLUMN history_altered JSONB;
+ALTER TABLE stack_states ADD COLUMN metadata JSONB DEFAULT '{}' NOT NULL, ADD COLUMN history_altered JSONB;
+CREATE INDEX ix_stack_states_history_altered ON stack_states (code) WHERE history_altered IS NOT NULL;

@@ -129,7 +129,8 @@ class Sync(SyncActivities):
             intake = await self._read(mirror, repo, change, before)
         pushed = await self._pushed(mirror, repo, change)
         if intake.arriving:  # held before any row names it, so that no clean-up can come between
-            await mirror.keep(change.commit)
+            for commit in sorted({change.commit, *(p.commit for f in intake.found.values() for p in f.pins.values())}):
+                await mirror.keep(commit)
         async with self._transactions() as session:
             outcome = await register(session, pushed, intake)
         _log.info("push.processed", repo_id=repo.id, ref=change.ref, commit=change.commit, runs=len(outcome.runs))
@@ -156,7 +157,7 @@ class Sync(SyncActivities):
         commit = Commit(mirror, change.commit, tree, await mirror.closures(tree))
         unusable = refused(tree)
         keys = {path: c.key for path, c in commit.closures.items()} | {p: f.tree for p, f in unusable.items()}
-        differing = {p for p, key in keys.items() if before.keys.get(p) != key} | (before.keys.keys() - keys.keys())
+        differing = {path for path, _ in keys.items() ^ before.keys.items()}
         rewritten = await _rewritten(mirror, change)
         lost, stale = None, set[str]()
         if rewritten or before.has_marks:
@@ -177,7 +178,7 @@ class Sync(SyncActivities):
             programs=programs,
             rewritten=rewritten,
             lost=lost,
-            would=would_start(changed, keys, before.watching),
+            would="" if differing or found else would_start(changed, keys, before.watching),
         )
 
     async def _lost(self, mirror: Mirror, change: RefChange) -> tuple[frozenset[str], set[str]]:
