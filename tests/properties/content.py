@@ -6,7 +6,7 @@ from typing import Final
 Files = dict[str, str]
 
 # Two levels each, so that a module called by "../../modules/net" is the same one from everywhere.
-PLACES: Final = ("apps/a", "apps/b", "infra/a", "infra/b", "infra/c")
+PLACES: Final = ("apps/a", "apps/b", "infra/a", "infra/b", "infra/c", "ops/a", "ops/b")
 KINDS: Final = ("plain", "calling", "measured", "here_only")
 BREAKS: Final = ("attribute", "syntax", "module", "suite")
 NET: Final = "modules/net/main.tf"

@@ -18,13 +18,11 @@ T = TypeVar("T")
 
 HEADS = "refs/heads/"
 BRANCHES = ("dev", "old", "rel")
-MAX_COMMITS = 200
 
 _pick = st.integers(0, 11)
 _on = st.sampled_from(["main", "main", *BRANCHES])
 _sending = st.sampled_from(["", "", "", "drop", "duplicate"])
 _arriving = st.sampled_from(["", "", "", "", "corrupt_signature", "wrong_event", "status", "oversize"])
-_place = st.sampled_from(content.PLACES)
 
 
 def faults(name: str) -> Faults:
@@ -39,14 +37,11 @@ class SyncMachine(RuleBasedStateMachine):
     platform: ClassVar[Platform]
     loop: ClassVar[asyncio.AbstractEventLoop]
     steps: ClassVar[int] = 0
-    repositories: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
-        cls = type(self)
-        cls.repositories += 1
-        self.name = f"r{cls.repositories}"
-        self.repo: Connected = self.do(self.platform.connect(self.name))
+        self.repo: Connected = self.do(self.platform.connect())
+        self.name = self.repo.repo.full_name.partition("/")[2]
         self.model = Model(self.repo.path)
         self.repo.on_processed = self.model.processed
         self.files: dict[str, Files] = {}
@@ -73,11 +68,11 @@ class SyncMachine(RuleBasedStateMachine):
         self.do(self.repo.push({MAIN: self.write(content.first())}))
         self.do(self.deliver_all())
 
-    @rule(on=_on, place=_place, kind=st.sampled_from(content.KINDS), name=st.sampled_from("uvw"), sending=_sending)
-    def add_stack(self, on: str, place: str, kind: str, name: str, sending: str) -> None:
-        files = self.tip(on)
-        if not content.inside(files, place):
-            self.commit(on, files | content.stack(place, name, kind), sending)
+    @rule(on=_on, to=_pick, kind=st.sampled_from(content.KINDS), name=st.sampled_from("uvw"), sending=_sending)
+    def add_stack(self, on: str, to: int, kind: str, name: str, sending: str) -> None:
+        place = self.free_place(on, to)
+        if place:
+            self.commit(on, self.tip(on) | content.stack(place, name, kind), sending)
 
     @rule(on=_on, pick=_pick, file=st.sampled_from(["main.tf", "stackly.hcl", "notes.txt"]), sending=_sending)
     def edit_stack(self, on: str, pick: int, file: str, sending: str) -> None:
@@ -102,13 +97,20 @@ class SyncMachine(RuleBasedStateMachine):
         """The README, the program, or the module that stacks call."""
         self.commit(on, content.edited(self.tip(on), file, f"{len(self.files)}"), sending)
 
-    @rule(on=_on, pick=_pick, place=_place, sending=_sending, is_copy=st.booleans())
-    def move_stack(self, on: str, pick: int, place: str, sending: str, is_copy: bool) -> None:
-        source = self.stack_of(on, pick)
-        files = self.tip(on)
-        if source and not content.inside(files, place):
-            kept = files if is_copy else content.without(files, source)
-            self.commit(on, kept | content.placed(content.inside(files, source), place), sending)
+    @rule(on=_on, pick=_pick, to=_pick, sending=_sending)
+    def move_stack(self, on: str, pick: int, to: int, sending: str) -> None:
+        source, place = self.stack_of(on, pick), self.free_place(on, to)
+        if source and place:
+            files = self.tip(on)
+            here = content.placed(content.inside(files, source), place)
+            self.commit(on, content.without(files, source) | here, sending)
+
+    @rule(on=_on, pick=_pick, to=_pick, sending=_sending)
+    def copy_stack(self, on: str, pick: int, to: int, sending: str) -> None:
+        source, place = self.stack_of(on, pick), self.free_place(on, to)
+        if source and place:
+            files = self.tip(on)
+            self.commit(on, files | content.placed(content.inside(files, source), place), sending)
 
     @rule(on=_on, one=_pick, other=_pick, sending=_sending)
     def swap_stacks(self, on: str, one: int, other: int, sending: str) -> None:
@@ -140,7 +142,8 @@ class SyncMachine(RuleBasedStateMachine):
     @rule(on=_on, pick=_pick, sending=_sending)
     def restore(self, on: str, pick: int, sending: str) -> None:
         place = sorted(self.lost_configs)[pick % len(self.lost_configs)]
-        self.commit(on, self.tip(on) | content.placed(self.lost_configs[place], place), sending)
+        files = content.without(self.tip(on), place)
+        self.commit(on, files | content.placed(self.lost_configs[place], place), sending)
 
     @rule(on=_on, sending=_sending)
     def revert(self, on: str, sending: str) -> None:
@@ -190,6 +193,13 @@ class SyncMachine(RuleBasedStateMachine):
         for pick, arriving in picks:
             if self.repo.pending:
                 self.do(self.deliver_one(self.repo.pending[pick % len(self.repo.pending)], arriving))
+
+    @precondition(lambda self: self.repo.pending)
+    @rule(pick=_pick)
+    def deliver_and_crash(self, pick: int) -> None:
+        """The API dies as soon as it has answered."""
+        self.do(self.deliver_one(self.repo.pending[pick % len(self.repo.pending)]))
+        self.do(self.platform.crash_api())
 
     @precondition(lambda self: self.delivered)
     @rule(pick=_pick)
@@ -287,6 +297,10 @@ class SyncMachine(RuleBasedStateMachine):
     def stack_of(self, on: str, pick: int) -> str:
         found = content.stacks_of(self.tip(on))
         return found[pick % len(found)] if found else ""
+
+    def free_place(self, on: str, pick: int) -> str:
+        free = [p for p in content.PLACES if not content.inside(self.tip(on), p)]
+        return free[pick % len(free)] if free else ""
 
     def write(self, files: Files, parents: list[str] | None = None) -> str:
         oid = self.repo.objects.commit(files, parents or [], f"commit {len(self.files)}")

@@ -44,7 +44,7 @@ class Model:
     at: dict[str, str] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
     holds: set[str] = field(default_factory=set)
-    # One content, one key, and the other way round.
+    # One content, one key.
     keys: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def processed(self, change: RefChange, looked: Looked) -> None:
@@ -114,10 +114,11 @@ class Model:
     def _check_code(self, looked: Looked, code: Json, place: tuple[str, str], seen: Seen) -> None:
         problems = frozenset((e["file"], e["line"]) for e in code["errors"])
         status = "rejected" if seen.problems else "active"
-        assert (code["status"], code["name"], problems) == (status, seen.name, seen.problems), place
-        assert self.keys.setdefault(seen.content, code["tree"]) == code["tree"], f"{place} has two keys"
-        assert seen.calls or code["tree"] == seen.tree, place
-        assert read(self.repository, code["commit"])[place[1]].content == seen.content, place
+        told, wanted = (code["status"], code["name"], problems), (status, seen.name, seen.problems)
+        key = seen.tree if not seen.calls else self.keys.setdefault(seen.content, code["tree"])
+        brought = read(self.repository, code["commit"])[place[1]]
+        is_right = told == wanted and code["tree"] == key and brought.content == seen.content
+        assert is_right, f"{place} is not what git has there: {told}, not {wanted}"
         if code["id"] in self.holds:
             assert [s["status"] for s in looked.states_of(code["id"])] == ["active"], f"{place} is there, its state not"
         if not wants_run(place[0], seen):
@@ -154,8 +155,10 @@ class Model:
         assert [s["status"] for s in states] == (["loose"] if code["id"] in self.holds else []), where
         for state in states:
             assert all([code["reason"], state["reason"]]), f"{where} is loose and does not say why"
-            heirs = [c["id"] for c in looked.codes if c["moved_from"] == state["successor"] and c["status"] in LIVE]
-            is_left = state["successor"] in self.gone and heirs
+            heirs = [c["id"] for c in looked.codes if c["moved_from"] == code["id"] and c["status"] in LIVE]
+            assert not heirs or state["successor"] in heirs, f"{where} moved, and its state does not wait to follow"
+            further = [c["id"] for c in looked.codes if c["moved_from"] == state["successor"] and c["status"] in LIVE]
+            is_left = state["successor"] in self.gone and further
             assert not is_left, f"{where}: its state waits for a stack that moved on"
 
     def check_idle(self, looked: Looked) -> None:
@@ -172,20 +175,20 @@ def _waiting(runs: Any) -> list[Json]:
 
 
 def dump(looked: Looked) -> dict[str, Any]:
-    """The registry and the last runs, without ids, times, and how often something was done."""
+    """The registry and what each state's last run carries out; without ids, times, and how often something was done."""
     found = {}
     for code in looked.codes:
         if code["status"] in LIVE:
-            runs = [r for r in looked.runs_of(code["id"]) if r["status"] != "superseded" and r["kind"] != "preview"]
+            runs = [r for r in looked.runs_of(code["id"]) if r["status"] != "superseded"]
             found[f"{code['ref']}:{code['path']}"] = {
-                **{k: code[k] for k in ("status", "name", "kind", "tree", "errors", "config")},
+                **{k: code[k] for k in ("status", "name", "kind", "tree", "errors", "config", "requires")},
                 "states": sorted((s["name"], s["status"]) for s in looked.states_of(code["id"])),
-                "runs": [[r["kind"], r["status"], r["slot"], _carried(r["spec"])] for r in runs[-1:]],
+                "runs": [[r["kind"], r["slot"], _carried(r["spec"])] for r in runs[-1:]],
             }
     return found
 
 
 def _carried(spec: Json) -> Json:
-    """What a run carries out. The suite's digest has the commit in it: the code's stands beside it."""
+    """Names of the worlds and the commit in the suite's digest aside: the code's own digest stands beside it."""
     suite = spec["suite"] and {k: v for k, v in spec["suite"].items() if k != "digest"}
-    return {k: v for k, v in spec.items() if k != "suite"} | {"suite": suite}
+    return {k: v for k, v in spec.items() if k not in {"suite", "repo", "plan", "plans"}} | {"suite": suite}

@@ -76,6 +76,7 @@ class Platform:
     database_url: str
     home: Path
     making: Making = field(default_factory=Making)
+    connected: int = 0
 
     async def start(self) -> None:
         self.engine = db.engine(self.database_url, size=4, application="properties")
@@ -112,8 +113,10 @@ class Platform:
         async with self.transactions() as session:
             return [dict(r) for r in (await session.execute(text(sql), values)).mappings()]
 
-    async def connect(self, name: str) -> "Connected":
-        """Another repository, empty, with its hook."""
+    async def connect(self) -> "Connected":
+        """Another repository of another account, empty, with its hook."""
+        self.connected += 1
+        name = f"r{self.connected}"
         made = self.hub.store.add_repo("octo", name, None, private=False, branch="main")
         assert made is not None
         await self.hub.repositories.create(made.id, "main")
