@@ -54,6 +54,7 @@ class FakeGitHub:
     hooks: list[dict[str, Any]] = field(default_factory=list)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     attempts: list[str] = field(default_factory=list)
+    patched: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, full_name: str, github_id: int) -> None:
         url = f"https://hub.test/{full_name}.git"
@@ -78,6 +79,7 @@ class FakeGitHub:
         if rest == ["hooks"]:
             return httpx.Response(200, json=self.hooks)
         if len(rest) == 2 and request.method == "PATCH":
+            self.patched.append(json.loads(request.content))
             return httpx.Response(200, json={})
         if rest[-1] == "attempts":
             self.attempts.append(rest[-2])
