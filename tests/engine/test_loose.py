@@ -111,15 +111,7 @@ async def test_a_move_back_before_the_plan_ended_is_no_move(moving: Moving) -> N
     moving.world.agent.faults.changes = NOTHING
     planning = moving.world.agent.faults.hold["plan 1"] = asyncio.Event()
     await moving.moved("b", 2)
-
-    async def begun() -> bool:
-        return bool(
-            await moving.world.scalar(
-                "SELECT count(*) FROM steps s JOIN operations o ON o.id = s.operation WHERE o.kind = 'preview'"
-            )
-        )
-
-    await moving.world.until(begun)
+    await planned(moving, "preview")
     async with moving.world.transactions() as session:
         await lifecycle.code_gone(session, moving.world.code, reason="moved back")
         await lifecycle.code_back(session, await store.get_code(session, old.id))
@@ -193,12 +185,27 @@ async def test_a_copy_that_has_resources_of_its_own_takes_no_others(moving: Movi
     assert await moving.pushed(3) == {}, "the copy is deployed as before"
 
 
-async def test_a_deploy_that_waits_ends_when_its_code_goes(moving: Moving) -> None:
-    moving.world.agent.faults.takes["plan 1"] = 1.0
+async def planned(moving: Moving, kind: str) -> None:
+    """Until a run of that kind is in the middle of its plan."""
+
+    async def begun() -> bool:
+        sql = "SELECT count(*) FROM steps s JOIN operations o ON o.id = s.operation WHERE o.kind = :k"
+        return bool(await moving.world.scalar(sql, k=kind))
+
+    await moving.world.until(begun)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_deploy_ends_before_it_applies_when_its_code_goes(moving: Moving, *, begun: bool) -> None:
+    """Before it starts, and at its gate."""
+    planning = moving.world.agent.faults.hold["plan 1"] = asyncio.Event()
     async with moving.world.transactions() as session:
         moving.world.code = await moving.written(session, "a", 1)
     run = await moving.world.asked(1, RunKind.DEPLOY, spec=moving.wanted(moving.world.code, 1).spec)
+    if begun:
+        await planned(moving, "deploy")
     await moving.gone("a went away")
+    planning.set()
     ended = await moving.carried_out(run)
     assert (ended.status, ended.reason) == (RunStatus.SUPERSEDED, "a is not there any more: a went away")
     assert await moving.world.scalar("SELECT count(*) FROM steps WHERE step = 'apply'") == 0
