@@ -20,7 +20,7 @@ from stackly.git.closures import Closure
 from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameReader
 from stackly.git.following import Following
 from stackly.git.memory import Memory
-from stackly.git.objects import MAX_TOTAL, Objects
+from stackly.git.objects import MAX_TOTAL, Objects, listed
 from stackly.git.runner import Runner, failure
 from stackly.git.trees import Tree, check_oid
 from stackly.ids import new_token
@@ -28,6 +28,10 @@ from stackly.ids import new_token
 _REPO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 _HEADS = "+refs/heads/*:refs/heads/*"
 _TAGS = "+refs/tags/*:refs/tags/*"
+_REMOTE = "origin"  # has no place in the mirror's configuration: what it is stands in each call
+_FILTER = "blob:none"
+_FIRST_PAUSE = 0.2
+AWAIT_SECONDS = 5.0
 _KEPT = "refs/stackly/keep/"
 
 
@@ -50,8 +54,20 @@ class CommitInfo:
     parents: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """`missing` of what was awaited is not served. Units: seconds that the fetch took, its waiting included."""
+
+    missing: frozenset[str]
+    lag: float
+
+
 class Mirror:
-    """Shape: `root`/`repo_id`.git on disk. `memory` spares later mirrors of the same place what this one read."""
+    """Shape: `root`/`repo_id`.git on disk. `memory` spares later mirrors of the same place what this one read.
+
+    `blobless`: files' contents are fetched when they are read, all that are wanted at once, from remotes that offer
+    it; others send everything as ever.
+    """
 
     def __init__(
         self,
@@ -62,6 +78,7 @@ class Mirror:
         *,
         token: str | None = None,
         memory: Memory | None = None,
+        blobless: bool = False,
     ) -> None:
         if not _REPO_ID.match(repo_id):
             raise Invalid("A mirror is named by its repository's id.")
@@ -71,32 +88,59 @@ class Mirror:
         self._runner = runner
         self._token = token
         self._memory = memory or Memory()
-        self._objects = Objects(self.path, runner)
+        self._blobless = blobless
+        self._objects = Objects(self.path, runner, self._bring)
         self._following = Following(self.path, self._objects, self._memory)
 
-    async def fetch(self) -> None:
+    async def fetch(self, *, awaiting: Collection[str] = (), within: float = AWAIT_SECONDS) -> Fetched:
         """Bring every branch and tag here, exactly as the remote has them; what is gone there goes here.
+
+        `awaiting` are commits that were announced: while one is not served yet, the fetch is repeated, for so many
+        seconds at most. Then it goes on with what is there.
 
         Raises: Unavailable, Invalid (refused by fsck, or a protocol that is not allowed), Faulty.
         """
         await self._ensure()
         await self._unlock()
+        loop = asyncio.get_running_loop()
+        started, pause = loop.time(), _FIRST_PAUSE
+        while True:
+            await self._fetch("--prune", "--force", "--end-of-options", _REMOTE, _HEADS, _TAGS)
+            missing = frozenset([oid for oid in awaiting if not await self.has(oid)])
+            lag = loop.time() - started
+            if not missing or lag + pause > within:
+                return Fetched(missing, lag)
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _fetch(self, *args: str, stdin: bytes = b"", config: tuple[str, ...] = ()) -> None:
+        remote = [f"remote.{_REMOTE}.url={self._url}"]
+        narrow = []
+        if self._without_contents():  # told in full here, or git would write it down, and miss what it reads later
+            remote += [f"remote.{_REMOTE}.promisor=true", f"remote.{_REMOTE}.partialclonefilter={_FILTER}"]
+            narrow = [f"--filter={_FILTER}"]
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
         await self._runner.run(
             self.path,
-            "fetch",
-            "--quiet",
-            "--prune",
-            "--force",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-auto-maintenance",
-            "--end-of-options",
-            self._url,
-            _HEADS,
-            _TAGS,
+            *("fetch", *quiet, *narrow, *args),
+            stdin=stdin,
             url=self._url,
             token=self._token,
+            config=(*remote, *config),
         )
+
+    def _without_contents(self) -> bool:
+        """A mirror that has holes keeps them: a fetch that took it for whole would not fill them."""
+        return self._blobless or next(self.path.glob("objects/pack/*.promisor"), None) is not None
+
+    async def _bring(self, oids: Collection[str]) -> bool:
+        """All in one: a fetch for each would be a round trip for each. False when nothing can be missing."""
+        if not self._without_contents():
+            return False
+        noop = ("fetch.negotiationAlgorithm=noop",)
+        with contextlib.suppress(Faulty):  # the remote has not got them either: who asked finds them missing
+            await self._fetch("--stdin", "--end-of-options", _REMOTE, stdin=listed(oids), config=noop)
+        return True
 
     async def remote_refs(self) -> dict[str, str]:
         """What the remote has now, without fetching it."""

@@ -1,6 +1,6 @@
-"""Objects of a mirror by their full ids: sizes, contents, trees. Local: nothing here speaks to a remote."""
+"""Objects of a mirror by their full ids: sizes, contents, trees."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,12 @@ MAX_TOTAL = 64 * 1024 * 1024
 
 
 class Objects:
-    def __init__(self, path: Path, runner: Runner) -> None:
+    """`bring` is asked for contents that are not here, as in a mirror that was fetched without them."""
+
+    def __init__(self, path: Path, runner: Runner, bring: Callable[[Collection[str]], Awaitable[bool]]) -> None:
         self._path = path
         self._runner = runner
+        self._bring = bring
 
     async def resolve(self, oid: str, kind: str) -> str:
         """The commit or tree that an object id stands for. Raises: NotFound."""
@@ -32,8 +35,15 @@ class Objects:
         """Units: bytes. Raises: NotFound, Invalid when one is not a file's content."""
         if not oids:
             return {}
+        lines = await self._checked(oids)
+        absent = [line.split(" ")[0] for line in lines if line.endswith(" missing")]
+        if absent and await self._bring(absent):
+            lines = await self._checked(oids)
+        return dict(_header(line) for line in lines)
+
+    async def _checked(self, oids: Collection[str]) -> list[str]:
         result = await self._runner.run(self._path, "cat-file", "--batch-check", stdin=listed(oids))
-        return dict(_header(line) for line in result.out.decode("ascii", "replace").splitlines())
+        return result.out.decode("ascii", "replace").splitlines()
 
     async def blobs(
         self, oids: Collection[str], *, max_file: int = bundles.MAX_FILE, max_total: int = MAX_TOTAL

@@ -99,13 +99,16 @@ class Runner:
         ok: Sequence[int] = (0,),
         url: str | None = None,
         token: str | None = None,
+        config: Sequence[str] = (),
     ) -> Result:
         """Run `git -C directory args`. `url` is the remote spoken to (checked), `token` goes there alone.
+
+        `config` are settings of this one call, as `name=value`.
 
         Raises: Unavailable (network), Invalid (hostile or refused), Faulty (git failed, or said too much).
         """
         out = bytearray()
-        async with self.open(directory, *args, stdin=stdin, url=url, token=token) as git:
+        async with self.open(directory, *args, stdin=stdin, url=url, token=token, config=config) as git:
             async for chunk in git.chunks():
                 out += chunk
                 if len(out) > self.output_cap:
@@ -123,11 +126,13 @@ class Runner:
         stdin: bytes = b"",
         url: str | None = None,
         token: str | None = None,
+        config: Sequence[str] = (),
     ) -> AsyncIterator["Running"]:
         """Run git and read its output as it comes. Its whole process group is dead when this ends."""
         if url is not None:
             self.check_url(url)
-        process = await self._spawn(directory, args, self._environment(url, token))
+        settings = [part for name in config for part in ("-c", name)]
+        process = await self._spawn(directory, (*settings, *args), self._environment(url, token))
         running = Running(process, stdin)
         try:
             async with asyncio.timeout(self.timeout):
