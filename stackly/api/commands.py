@@ -9,10 +9,10 @@ from stackly.engine import loose
 from stackly.errors import Conflict, Invalid
 from stackly.runs import reads, service, store
 from stackly.runs.model import NewRun, RunKind
-from stackly.stacks import association, lifecycle
+from stackly.stacks import association, lifecycle, refs_store
 from stackly.stacks import store as stacks
-from stackly.stacks.config import StackConfig
-from stackly.stacks.model import StackCode, StackState
+from stackly.stacks.config import DEFAULT_STATE, StackConfig
+from stackly.stacks.model import StackCode, StackState, branch_of
 from stackly.stacks.transitions import holds
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
@@ -20,6 +20,10 @@ from stackly.teardown import store as obligations
 
 class StackUnusable(Conflict):
     title = "This stack cannot be run as it is."
+
+
+class CommitLost(Conflict):
+    title = "The commit is in the branch's history no more."
 
 
 class KindUnsuitable(Invalid):
@@ -36,8 +40,10 @@ def _cause(actor: Actor) -> str:
     return f"person:{actor.identity}:{ids.new_id()}"
 
 
-async def resolved(session: Session, actor: Actor, stack: Json, kind: str | None) -> Json:
-    """The row of the newest run that a sync resolved for this stack at its present commit.
+async def resolved(
+    session: Session, actor: Actor, stack: Json, kind: str | None, *, state: str = DEFAULT_STATE
+) -> Json:
+    """The row of the newest run that a sync resolved for this stack at its present commit, or at the state's own.
 
     Raises: StackUnusable, with why; KindUnsuitable.
     """
@@ -49,10 +55,12 @@ async def resolved(session: Session, actor: Actor, stack: Json, kind: str | None
         raise KindUnsuitable(f"A {stack['kind']} stack is run by `{usual}`, not by `{kind}`.", kind=kind)
     # A stack that followed its code has not been deployed there: the plan was resolved like a deploy.
     kinds = (usual, RunKind.PREVIEW) if usual is RunKind.DEPLOY else (usual,)
-    found = await reads.find_resolved(session, actor.account, stack["id"], stack["commit"], kinds)
+    declared = [s for s in stack["config"].get("states", []) if s["name"] == state]
+    commit = next((s["commit"] for s in declared if s.get("commit")), stack["commit"])
+    found = await reads.find_resolved(session, actor.account, stack["id"], commit, kinds)
     if found is None:
         raise StackUnusable(
-            f"Nothing was resolved for {stack['name']} at {stack['commit'][:7]} yet; "
+            f"Nothing was resolved for {stack['name']} at {commit[:7]} yet; "
             f"`stackly explain stack {stack['name']}` says why.",
             stack=stack["id"],
         )
@@ -62,8 +70,16 @@ async def resolved(session: Session, actor: Actor, stack: Json, kind: str | None
 async def start(
     session: Session, actor: Actor, base: Json, *, state: str, kind: str = "person", why: str | None = None
 ) -> str:
-    """Ask for a run like `base` again, on that state. Returns its id."""
+    """Ask for a run like `base` again, on that state. Returns its id.
+
+    A commit comes from a run that a sync made of a branch of this repository, never from a request; one that the
+    branch's history holds no more is not started again (G11). Raises: CommitLost, StackUnusable.
+    """
     code = await stacks.get_code(session, base["code"], account=actor.account)
+    if await refs_store.is_lost(session, code.repo, code.ref, base["commit"]):
+        branch = branch_of(code.ref)
+        why = f"{base['commit'][:7]} is in the history of {branch} no more; start what {branch} is now, without it."
+        raise CommitLost(why, commit=base["commit"], ref=code.ref)
     target = await stacks.ensure_state(session, code, state)
     run_kind = RunKind.DEPLOY if base["kind"] == RunKind.PREVIEW else RunKind(base["kind"])
     new = NewRun(

@@ -69,7 +69,7 @@ async def start_run(body: RunStart, house: House, actor: Operator, once: OnlyOnc
 
     async def work(session: Session) -> BaseModel:
         stack = await stacks.get_stack(session, actor.account, body.stack, ref=body.ref)
-        base = await commands.resolved(session, actor, stack, body.kind)
+        base = await commands.resolved(session, actor, stack, body.kind, state=body.state)
         if body.dry_run:
             return _planned(base, body)
         run = await commands.start(session, actor, base, state=body.state)

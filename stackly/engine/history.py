@@ -15,6 +15,9 @@ from stackly.runs.model import TRANSITIONS, Run, RunEvent
 from stackly.stacks import refs_store
 from stackly.stacks import store as stacks
 
+# An event names so many of the commits; a rewritten history may have thousands.
+MAX_TOLD = 100
+
 
 async def account_for(
     session: Session, pushed: Pushed, notes: Notes, lost: frozenset[str], rewritten: Rewritten | None
@@ -22,6 +25,7 @@ async def account_for(
     """Mark states that stand on lost commits, unmark those that history came back to, void what waits on lost ones."""
     change = pushed.change
     marked = await refs_store.mark_states(session, change.repo, change.ref, lost=lost, head=change.commit or None)
+    await refs_store.set_lost(session, change.repo, change.ref, lost)
     if rewritten is None:
         return
     reason = f"the history of {pushed.branch} was rewritten: {{commit}} is no part of it any more"
@@ -35,7 +39,7 @@ async def account_for(
         "before": rewritten.before,
         "commit": change.commit,
         "merge_base": rewritten.base,
-        "lost_commits": sorted(lost),
+        "lost_commits": sorted(lost)[:MAX_TOLD],
         "states": [
             {"stack": m.name, "stack_id": m.stack, "path": m.path, "state": m.state, "commit": m.commit} for m in marked
         ],

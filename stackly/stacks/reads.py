@@ -110,8 +110,10 @@ async def get_stack(
         prefer=prefer,
     )
     if not found:
+        # A commit that somebody names may be anybody's, a fork's as well: only what a branch is at can be run.
+        only = " A branch is named here, never a commit or another ref." if ref and "/" not in stack else ""
         raise StackNotFound(
-            f"There is no stack {stack}{f' on {ref}' if ref else ''}; `stackly stack list` shows what there is.",
+            f"There is no stack {stack}{f' on {ref}' if ref else ''}; `stackly stack list` shows what there is.{only}",
             stack=stack,
         )
     return found[0]

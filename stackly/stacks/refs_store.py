@@ -66,7 +66,7 @@ async def set_ref_reason(session: Session, repo: str, ref: str, reason: str | No
 
 
 async def commits_of_ref(session: Session, repo: str, ref: str) -> set[str]:
-    """The commits that a ref's stacks, their states and their open runs stand on."""
+    """The commits that a ref's stacks, their states and their runs stand on; of ended runs the newest thousand."""
     rows = await session.execute(
         text(
             "WITH codes AS (SELECT id, commit, status FROM stack_codes WHERE repo = :repo AND ref = :ref)"
@@ -74,6 +74,8 @@ async def commits_of_ref(session: Session, repo: str, ref: str) -> set[str]:
             " UNION SELECT s.commit FROM stack_states s JOIN codes ON codes.id = s.code"
             f" WHERE s.commit IS NOT NULL AND s.test IS NULL AND s.{_HOLDING}"
             f" UNION SELECT o.commit FROM operations o JOIN codes ON codes.id = o.code WHERE o.{_OPEN}"
+            " UNION SELECT * FROM (SELECT o.commit FROM operations o JOIN codes ON codes.id = o.code"
+            "   GROUP BY o.commit ORDER BY max(o.created_at) DESC LIMIT 1000) ended"
         ),
         {"repo": repo, "ref": ref},
     )
@@ -96,14 +98,34 @@ async def commits_in_use(session: Session, repo: str) -> set[str]:
 
 
 async def has_marks(session: Session, repo: str, ref: str) -> bool:
-    """Whether a state of this ref is marked: history may have come back to it."""
+    """Whether a commit or a state of this ref is marked as lost: history may have come back to it."""
     found: bool = (
         await session.execute(
             text(
-                "SELECT EXISTS (SELECT 1 FROM stack_states s JOIN stack_codes c ON c.id = s.code"
+                "SELECT EXISTS (SELECT 1 FROM repo_refs WHERE repo = :repo AND ref = :ref AND lost <> '{}')"
+                " OR EXISTS (SELECT 1 FROM stack_states s JOIN stack_codes c ON c.id = s.code"
                 " WHERE s.history_altered IS NOT NULL AND c.repo = :repo AND c.ref = :ref)"
             ),
             {"repo": repo, "ref": ref},
+        )
+    ).scalar_one()
+    return found
+
+
+async def set_lost(session: Session, repo: str, ref: str, lost: Iterable[str]) -> None:
+    """The commits that runs of this ref stand on and that are in its history no more: nobody starts them again."""
+    await session.execute(
+        text("UPDATE repo_refs SET lost = :lost WHERE repo = :repo AND ref = :ref"),
+        {"repo": repo, "ref": ref, "lost": sorted(lost)},
+    )
+
+
+async def is_lost(session: Session, repo: str, ref: str, commit: str) -> bool:
+    """Whether a commit that a run of this ref once stood on has left its history."""
+    found: bool = (
+        await session.execute(
+            text("SELECT EXISTS (SELECT 1 FROM repo_refs WHERE repo = :repo AND ref = :ref AND :commit = ANY(lost))"),
+            {"repo": repo, "ref": ref, "commit": commit},
         )
     ).scalar_one()
     return found

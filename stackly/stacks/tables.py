@@ -39,6 +39,7 @@ class RepoRefRow(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     gone_since: Mapped[datetime | None]  # the branch is not there; its stacks are given up after a while
     reason: Mapped[str | None]  # why this ref's last sync failed
+    lost: Mapped[list[str]] = mapped_column(server_default="{}")  # commits of runs that its history holds no more
 
 
 class StackCodeRow(Base):

@@ -9,4 +9,4 @@ DROP INDEX uq_stack_codes_place;
 UPDATE stack_codes c SET status = 'deregistered' WHERE c.status = 'loose' AND EXISTS (SELECT 1 FROM stack_codes n WHERE n.repo = c.repo AND n.ref = c.ref AND n.path = c.path AND n.status <> 'deregistered' AND n.id > c.id);
 CREATE UNIQUE INDEX uq_stack_codes_place ON stack_codes (repo, ref, path) WHERE status <> 'deregistered';
 
-ALTER TABLE repo_refs DROP COLUMN reason, DROP COLUMN gone_since;
+ALTER TABLE repo_refs DROP COLUMN lost, DROP COLUMN reason, DROP COLUMN gone_since;

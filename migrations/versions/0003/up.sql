@@ -1,6 +1,6 @@
 -- Refs that went away wait before their stacks are given up; one ref's failure is its own; what a rewritten history left.
 
-ALTER TABLE repo_refs ADD COLUMN gone_since timestamptz, ADD COLUMN reason TEXT;
+ALTER TABLE repo_refs ADD COLUMN gone_since timestamptz, ADD COLUMN reason TEXT, ADD COLUMN lost TEXT[] DEFAULT '{}' NOT NULL;
 
 -- A loose stack has left its place: another may have come there while it waits for its end.
 DROP INDEX uq_stack_codes_place;
