@@ -25,6 +25,7 @@ PAGES_MOST = 100
 # GitHub names no time for a secondary limit without Retry-After: a minute at least, then twice that, and so on.
 SECONDARY_S = 60.0
 _ANSWERS_KEPT = 2000
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # A repeated call of these ends in the same state: only they are tried again after a failure whose effect is unknown.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})
 
@@ -97,7 +98,8 @@ class Rest:
             transport=self.transport,
             timeout=TIMEOUT_S,
             follow_redirects=False,
-            trust_env=False,
+            trust_env=urlsplit(self.host.api).hostname
+            not in _LOOPBACK,  # a proxy of the environment, but not to ourselves
             headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION, "User-Agent": "stackly"},
         )
 

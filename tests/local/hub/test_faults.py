@@ -105,3 +105,26 @@ async def test_a_slow_receiver_times_out_as_githubs_does(hub: "Running", receive
     (item,) = await hub.deliveries(hook, 1)
     assert (item["status"], item["status_code"]) == ("timed out", 504)
     await asyncio.sleep(0)
+
+
+async def test_what_is_not_named_again_is_off_again(hub: "Running", receiver: "Receiver") -> None:
+    everything = {
+        "drop": 1,
+        "duplicate": 1,
+        "reorder": 9,
+        "delay_s": 1,
+        "corrupt_signature": 1,
+        "oversize": 1,
+        "wrong_event": 1,
+        "status": 500,
+        "seed": 7,
+    }
+    hook = await hub.hooked(receiver)
+    await receiver.wait(1)
+    assert set(everything) == set(Faults.model_fields), "a fault that no test sets"
+    assert await hub.json("PUT", "/_faults", json=everything) == everything
+    await hub.client.post(f"{HOOKS}/{hook}/pings")
+    assert await hub.json("PUT", "/_faults", json={}) == Faults().model_dump()
+    await hub.client.post(f"{HOOKS}/{hook}/pings")
+    [got] = (await receiver.quiet())[1:]
+    assert (got.event, got.genuine, got.size) == ("ping", True, len(got.body))
