@@ -8,7 +8,6 @@ _STACK = {
     "module_updated": "active",
     "module_rejected": "rejected",
     "module_deregistered": "deregistered",
-    "stack_loosened": "loose",
 }
 
 
@@ -19,6 +18,8 @@ def fold(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         subject, name, payload = event["subject"], event["name"], event["payload"]
         if subject.startswith("stack/") and name in _STACK:
             found[subject] = _STACK[name]
+        elif name == "stack_loosened" and found.get(subject) == "deregistered":
+            found[subject] = "loose"  # while its code stands, only a state of it is
         elif name == "run_created":
             found[subject] = "queued"
         elif name in {"run_changed", "state_changed"}:

@@ -15,6 +15,7 @@ from stackly.stacks.transitions import (
     after_code,
     after_state,
 )
+from tests.stacks.lifecycle_page import PAGE, page
 
 STATE_PAIRS = list(itertools.product(StateStatus, StateEvent))
 CODE_PAIRS = list(itertools.product(CodeStatus, CodeEvent))
@@ -93,3 +94,8 @@ def test_a_loose_state_has_three_ends_and_one_way_back() -> None:
         StateEvent.DESTROY_ENDED: StateStatus.DESTROYED,
         StateEvent.WAIVED: StateStatus.WAIVED,
     }
+
+
+def test_the_page_says_what_the_tables_say() -> None:
+    """`python -m tests.stacks.lifecycle_page` writes it."""
+    assert PAGE.read_text() == page()
