@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stackly.stacks.transitions import CODE_TRANSITIONS, TRANSITIONS
 
@@ -27,7 +28,7 @@ the stack; `stackly stack list --status loose` shows them. What ends that:
 """
 
 
-def _chart(first: str, table: Mapping[str, Mapping[str, str]]) -> str:
+def _chart(first: str, table: Mapping[Any, Mapping[Any, str]]) -> str:
     arrows = [
         f"    {status} --> {target}: {event}"
         for status, events in table.items()
