@@ -10,7 +10,7 @@ from typing import Final
 
 from stackly.errors import FileInvalid, FileProblem, Invalid
 from stackly.git.closures import Closure
-from stackly.git.trees import Entry, Tree
+from stackly.git.trees import MAX_DEPTH, MAX_PATH, Entry, Tree
 
 MAX_FILE: Final = 1024 * 1024
 MAX_TOTAL: Final = 10 * 1024 * 1024
@@ -99,4 +99,8 @@ def _refusal(entry: Entry) -> str | None:
         return "A symbolic link or a submodule, which are not followed; make it a file."
     if not entry.path.isprintable():
         return "The name holds control characters or bytes that are not UTF-8."
+    if entry.is_far:
+        return (
+            f"The file is nested deeper than {MAX_DEPTH} directories, or its path is longer than {MAX_PATH} characters."
+        )
     return None

@@ -13,6 +13,9 @@ CONFIG: Final = "stackly.hcl"
 MAX_ENTRIES: Final = 200_000
 MAX_DEPTH: Final = 32
 MAX_PATH: Final = 1024
+# What goes further than these is a fault of its own stack; what goes beyond the next ones cannot be listed at all.
+_LISTED_DEPTH: Final = 256
+_LISTED_PATH: Final = 4096
 
 _FILES = frozenset({"100644", "100755", "100664"})
 _SYMLINK, _GITLINK, _DIRECTORY = "120000", "160000", "040000"
@@ -46,6 +49,11 @@ class Entry:
     def is_link(self) -> bool:
         """A symbolic link or a submodule: never followed."""
         return not self.is_file and not self.is_directory
+
+    @property
+    def is_far(self) -> bool:
+        """Deeper, or of a longer path, than a stack may be."""
+        return self.path.count("/") >= MAX_DEPTH or len(self.path) > MAX_PATH
 
     @property
     def executable(self) -> bool:
@@ -192,6 +200,10 @@ class Tree:
     def _refusal(self, path: str) -> str | None:
         if not path.isprintable():
             return "Its path holds control characters or bytes that are not UTF-8; rename it."
+        if Entry(f"{path}/{CONFIG}", "", "").is_far:
+            return (
+                f"It is nested deeper than {MAX_DEPTH} directories, or its path is longer than {MAX_PATH} characters."
+            )
         for entry in self.directly_in(path):
             name = entry.path.rpartition("/")[2]
             if entry.is_link and (name == CONFIG or name.endswith(".tf")):
@@ -209,10 +221,9 @@ class TreeReader:
     Raises: Invalid for too many entries, too deep or too long paths, and names that could leave a directory.
     """
 
-    def __init__(self, oid: str, *, max_entries: int = MAX_ENTRIES, max_depth: int = MAX_DEPTH) -> None:
+    def __init__(self, oid: str, *, max_entries: int = MAX_ENTRIES) -> None:
         self._oid = oid
         self._max_entries = max_entries
-        self._max_depth = max_depth
         self._rest = b""
         self._entries: dict[str, Entry] = {}
 
@@ -221,7 +232,7 @@ class TreeReader:
         for line in lines:
             entry = _entry(line)
             check_count(len(self._entries) + 1, self._max_entries)
-            check_entry(entry, max_depth=self._max_depth)
+            check_entry(entry)
             self._entries[entry.path] = entry
         if len(self._rest) > 1 << 20:
             raise Invalid("The tree holds a name of more than a megabyte.")
@@ -232,13 +243,13 @@ class TreeReader:
         return Tree(self._oid, self._entries)
 
 
-def check_entry(entry: Entry, *, max_depth: int = MAX_DEPTH) -> None:
-    """Raises: Invalid for too deep or too long paths, and names that could leave a directory."""
+def check_entry(entry: Entry) -> None:
+    """Raises: Invalid for paths too deep or too long to be listed, and names that could leave a directory."""
     parts = entry.path.split("/")
-    if len(parts) > max_depth:
-        raise Invalid(f"The commit has directories nested deeper than {max_depth}.")
-    if len(entry.path) > MAX_PATH:
-        raise Invalid(f"The commit has a path longer than {MAX_PATH} characters.")
+    if len(parts) > _LISTED_DEPTH:
+        raise Invalid(f"The commit has directories nested deeper than {_LISTED_DEPTH}.")
+    if len(entry.path) > _LISTED_PATH:
+        raise Invalid(f"The commit has a path longer than {_LISTED_PATH} characters.")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         raise Invalid(f"The commit has a path that could leave its directory: {entry.path!r}.")
 

@@ -7,6 +7,7 @@ import pytest
 
 from stackly.errors import FileInvalid, Invalid
 from stackly.git.mirrors import Mirror
+from stackly.git.runner import Runner
 
 if TYPE_CHECKING:
     from tests.git.conftest import Repository
@@ -43,7 +44,7 @@ async def test_names_that_leave_are_refused_again_if_they_got_in(repo: "Reposito
 
 async def test_strange_names_hurt_nobody_else(repo: "Repository", mirror: Mirror) -> None:
     repo.write(GOOD)
-    for name in ("new\nline", "--output=x", "-c", "sp ace", "quo\"te'", "tab\t", "$(id)"):
+    for name in ("new\nline", "--output=x", "-c", "sp ace", "quo\"te'", "tab\t", "$(id)", "-rf"):
         repo.write({f"{name}/stackly.hcl": "", f"{name}/main.tf": "", f"{name}/{name}": "x"})
     (repo.path / "latin\udce9").mkdir()
     for file in ("stackly.hcl", "main.tf"):
@@ -51,7 +52,7 @@ async def test_strange_names_hurt_nobody_else(repo: "Repository", mirror: Mirror
     head = repo.commit()
     await mirror.fetch()
     tree = await mirror.trees(head)
-    assert set(tree.stack_directories) == {"good", "--output=x", "-c", "sp ace", "quo\"te'", "$(id)"}
+    assert set(tree.stack_directories) == {"good", "--output=x", "-c", "sp ace", "quo\"te'", "$(id)", "-rf"}
     assert set(tree.refused) == {"new\nline", "tab\t", "latin\udce9"}
     assert set(await mirror.closures(tree)) == set(tree.stack_directories)
     for path in tree.stack_directories:
@@ -116,9 +117,9 @@ async def test_a_tree_of_ten_billion_files_is_stopped(repo: "Repository", mirror
         await mirror.trees(head)
 
 
-async def test_a_deep_tree_is_stopped(repo: "Repository", mirror: Mirror) -> None:
+async def test_a_tree_too_deep_to_be_listed_is_stopped(repo: "Repository", mirror: Mirror) -> None:
     tree = repo.tree((FILE, b"f", repo.blob()))
-    for _ in range(40):
+    for _ in range(300):
         tree = repo.tree((DIRECTORY, b"d", tree))
     head = repo.commit_tree(tree)
     await mirror.fetch()
@@ -126,8 +127,101 @@ async def test_a_deep_tree_is_stopped(repo: "Repository", mirror: Mirror) -> Non
         await mirror.trees(head)
 
 
-async def test_a_huge_file_arrives_and_is_not_read(repo: "Repository", mirror: Mirror) -> None:
-    huge = repo.blob(bytes(30 * 1024 * 1024))
+async def test_a_deep_tree_is_the_fault_of_its_own_stack(repo: "Repository", mirror: Mirror) -> None:
+    down = "/".join("d" * 40)
+    head = repo.commit(
+        GOOD
+        | {
+            f"deep/{down}/f": "",
+            "deep/stackly.hcl": "",
+            "deep/main.tf": "",
+            f"{down}/stackly.hcl": "",
+            f"{down}/main.tf": "",
+        }
+    )
+    await mirror.fetch()
+    tree = await mirror.trees(head)
+    assert "deeper" in tree.refused[down]
+    with pytest.raises(FileInvalid, match="deeper"):
+        await mirror.bundle(head, "deep")
+    assert await mirror.bundle(head, "good")
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        b'[submodule "a"]\n\tpath = a\n\turl = -u./x\n',
+        b'[submodule "../../hooks"]\n\tpath = a\n\turl = https://example.invalid/x\n',
+        b'[submodule "a"]\n\tpath = -f\n\turl = https://example.invalid/x\n',
+        b'[submodule "a"]\n\tpath = a\n\turl = https://example.invalid/%0ahost=x\n',
+        b'[submodule "a"]\n\tpath = a\n\tupdate = !touch ran\n\turl = https://example.invalid/x\n',
+    ],
+)
+async def test_tricks_with_submodules_are_refused_on_arrival(
+    repo: "Repository", mirror: Mirror, modules: bytes
+) -> None:
+    repo.commit_tree(repo.tree((FILE, b".gitmodules", repo.blob(modules))))
+    with pytest.raises(Invalid):
+        await mirror.fetch()
+    assert await mirror.refs() == {}
+    assert outside(mirror) == {mirror.path.parent}
+
+
+async def test_a_link_in_place_of_gitmodules_is_refused_on_arrival(repo: "Repository", mirror: Mirror) -> None:
+    repo.commit_tree(repo.tree((LINK, b".gitmodules", repo.blob(b"/etc/passwd"))))
+    with pytest.raises(Invalid):
+        await mirror.fetch()
+
+
+async def test_thousands_of_refs_are_fetched_and_listed(repo: "Repository", mirror: Mirror) -> None:
+    head = repo.commit(GOOD)
+    lines = [f"{head} refs/{kind}/n{n:05}" for kind in ("heads", "tags") for n in range(2500)]
+    (repo.path / ".git/packed-refs").write_text(
+        "\n".join(["# pack-refs with: peeled fully-peeled sorted ", *lines, ""])
+    )
+    await mirror.fetch()
+    assert len(await mirror.refs()) == 5001
+    assert await mirror.bundle(head, "good")
+
+
+async def test_each_attack_harms_its_own_stack_alone(repo: "Repository", mirror: Mirror) -> None:
+    """All at once, each in a stack of its own: a sentence for each, and the good one works."""
+    plain = {"stackly.hcl": "", "main.tf": ""}
+    bad = {
+        "-rf": {"data": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"},
+        "huge": {"data": "x" * (1024 * 1024 + 1)},
+        "many": {f"data/{n}": "" for n in range(2001)},
+        "deep": {"/".join("d" * 40): ""},
+        "climbs": {"main.tf": 'module "m" { source = "../../outside" }\n'},
+        "names\nothing": {},
+        "inner": {"new\nline": ""},
+        "config": {"stackly.hcl": "#" * (256 * 1024 + 1)},
+    }
+    files = {f"{path}/{name}": text for path, more in bad.items() for name, text in (plain | more).items()}
+    repo.write(GOOD | files | {"link/main.tf": "", "linked/x": ""})
+    (repo.path / "link/stackly.hcl").symlink_to("../good/stackly.hcl")
+    (repo.path / "linked/stackly.hcl").symlink_to("/etc/passwd")
+    (repo.path / "linked/main.tf").symlink_to("/dev/zero")
+    head = repo.commit()
+    await mirror.fetch()
+    tree = await mirror.trees(head)
+    await mirror.closures(tree)
+    for path in [*bad, "link", "linked"]:
+        with pytest.raises(Invalid) as caught:
+            await mirror.bundle(head, path)
+        assert len(caught.value.detail) < 2000
+    assert await mirror.bundle(head, "good")
+    assert outside(mirror) == {mirror.path.parent}
+
+
+@pytest.mark.parametrize("size_mb", [30, pytest.param(300, marks=pytest.mark.nightly)])
+async def test_a_huge_file_arrives_and_is_not_read(repo: "Repository", tmp_path: Path, size_mb: int) -> None:
+    mirror = Mirror(tmp_path / "mirrors", "r1", repo.url, Runner(protocols=frozenset({"file"})))
+    zeros = repo.path / "zeros"
+    with zeros.open("wb") as file:
+        file.truncate(size_mb * 1024 * 1024)
+    huge = repo.git("hash-object", "-w", str(zeros))
+    zeros.unlink()
     empty = repo.blob(b"")
     stack = repo.tree((FILE, b"main.tf", empty), (FILE, b"stackly.hcl", huge))
     data = repo.tree((FILE, b"data", huge), (FILE, b"main.tf", empty), (FILE, b"stackly.hcl", empty))
