@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     ca: Path
     mirrors: Path
     max_starting: int = 8
+    branch_grace_s: float = Field(default=900.0, ge=0)  # a branch that is away no longer was never gone
     postgres_majors: tuple[str, ...] = ("16", "18")
     policies: Path | None = None
     terraform_releases: str = "https://releases.hashicorp.com"

@@ -23,6 +23,8 @@ class StackUnusable(Conflict):
 
 
 class CommitLost(Conflict):
+    """The branch was rewritten or set back since. Start what it is at now, or push the commit again."""
+
     title = "The commit is in the branch's history no more."
 
 

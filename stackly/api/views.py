@@ -71,6 +71,7 @@ class StateView(View):
     environment: str | None
     last_run: str | None
     serial: int | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
     history_altered: HistoryAlteredView | None = None
     since: Time | None = None
     reason: str | None = None

@@ -124,7 +124,8 @@ async def states_of(session: Session, codes: list[str]) -> dict[str, list[Json]]
     found = await rows(
         session,
         """
-        SELECT s.id, s.code, s.name, s.status, s.commit, s.serial, s.variables, s.since, s.reason, s.successor,
+        SELECT s.id, s.code, s.name, s.status, s.commit, s.serial, s.variables, s.metadata,
+               s.since, s.reason, s.successor,
                s.destroy_at, (SELECT i.login FROM identities i WHERE i.id = s.waived_by) AS waived_by,
                CASE WHEN s.history_altered ->> 'commit' = s.commit THEN s.history_altered END AS history_altered,
                (SELECT o.id FROM operations o WHERE o.state = s.id ORDER BY o.created_at DESC, o.id DESC LIMIT 1)
