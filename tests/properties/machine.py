@@ -277,10 +277,12 @@ class SyncMachine(RuleBasedStateMachine):
         self.settle()
 
     def settle(self) -> None:
-        """One look at everything: whatever was lost, late or wrong before, the registry is what git says."""
-        self.do(self.repo.run_sync())
+        """One sweep, and whatever was lost, late or wrong before: the registry is what git says."""
+        self.do(self.repo.sweep())
         self.do(self.repo.pass_time())  # a branch that is gone is given a while
-        self.do(self.repo.run_sync())
+        self.do(self.repo.sweep())
+        here, there = self.do(self.repo.known_as())
+        assert here == there, f"{there} is known as {here}"
         heads = {ref: oid for ref, oid in self.repo.refs.items() if ref.startswith(HEADS)}
         assert {ref: oid for ref, oid in self.model.at.items() if oid} == heads
         self.compare()

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from sqlalchemy import text
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stackly import db
@@ -19,6 +22,7 @@ from stackly.api.metrics import Metrics
 from stackly.api.webhooks import Webhooks
 from stackly.db import Json, Transactions
 from stackly.engine import admission, gates
+from stackly.engine.activities.sweep import Sweeping, Sweeps
 from stackly.engine.activities.sync import Source, Sync
 from stackly.engine.admission import Limits
 from stackly.engine.contracts.control import PlanRecord, RefChange
@@ -27,9 +31,12 @@ from stackly.engine.policies import PolicyBook
 from stackly.events import store as events
 from stackly.events.inbox import Inbox
 from stackly.events.model import Bell
-from stackly.git.mirrors import Mirror
+from stackly.git.github_client import GitHub
+from stackly.git.github_rest import GitHubHost
 from stackly.git.runner import Runner
 from stackly.local.hub import hub as hubs
+from stackly.local.hub import problems as hub_problems
+from stackly.local.hub import rest, rest_hooks
 from stackly.local.hub import store as hub_store
 from stackly.local.hub.faults import Faults
 from stackly.local.hub.pushes import announced
@@ -89,6 +96,15 @@ class Platform:
         runner = Runner(protocols=frozenset({"file"}), timeout=60)
         self.source = Source(self.home / "mirrors", runner, ("16", "18"), PolicyBook([self.home / "policies"]))
         self.sync = self.making.sync(self.transactions, Memory(), self.source)
+        rest_api = FastAPI()
+        for router in (rest.router(self.hub), rest_hooks.router(self.hub)):
+            rest_api.include_router(router)
+        for kind in (HTTPException, RequestValidationError):
+            rest_api.add_exception_handler(kind, hub_problems.answer)
+        host = GitHubHost(f"file://{self.names}", "http://hub.test")
+        self.github = GitHub(host, transport=httpx.ASGITransport(rest_api))
+        sweeping = Sweeping(self.github, self.home / "mirrors", runner, timedelta(minutes=5))
+        self.sweeps = Sweeps(self.transactions, sweeping)
         await self.start_api()
 
     async def start_api(self) -> None:
@@ -106,6 +122,7 @@ class Platform:
     async def close(self) -> None:
         await self.inbox.close()
         await self.hub.deliveries._client.aclose()
+        await self.github.close()
         self.hub.store.close()
         await self.engine.dispose()
 
@@ -139,7 +156,10 @@ class Platform:
             "content_type": "json",
             "secret": secret.decode(),
         }
-        hooked = self.hub.store.add_hook(made.id, True, ["*"], config)
+        hooked = self.hub.store.add_hook(made.id, True, ["push", "repository"], config)
+        async with self.transactions() as session:
+            told = {"hook": str(hooked.id), "repo": repo.id}
+            await session.execute(text("UPDATE repos SET hook = :hook WHERE id = :repo"), told)
         return Connected(self, made.id, repo, hook, hooked, Objects(self.hub.repositories.path(made.id)))
 
 
@@ -160,10 +180,6 @@ class Connected:
     @property
     def path(self) -> Path:
         return self.platform.hub.repositories.path(self.number)
-
-    @property
-    def mirror(self) -> Mirror:
-        return Mirror(self.platform.source.mirrors, self.repo.id, self.repo.clone_url, self.platform.source.runner)
 
     def _known(self) -> hub_store.Repo:
         found = self.platform.hub.store.repo_by_id(self.number)
@@ -249,20 +265,37 @@ class Connected:
 
     # what the control worker does
 
-    async def dispatch(self) -> bool:
-        """Act on the doorbells as the dispatcher and the repository's workflow do. True when the repository's rang."""
-        async with self.platform.transactions() as session:
-            bells = await events.claim(session, "properties", limit=1000, hold=HOLD)
-        rung = any(b.kind == Bell.REPO_SYNC and b.key == self.repo.id for b in bells)
-        if rung:
-            await self.run_sync()
-        async with self.platform.transactions() as session:
-            await events.settle(session, [i for b in bells for i in b.ids])
-        return rung
+    async def dispatch(self) -> None:
+        """Act on the doorbells as the dispatcher and the repository's workflows do."""
+        while True:
+            async with self.platform.transactions() as session:
+                bells = await events.claim(session, "properties", limit=1000, hold=HOLD)
+            if not bells:
+                return
+            for bell in [b for b in bells if b.key == self.repo.id]:
+                if bell.kind == Bell.REPO_LOOK:
+                    await self.platform.sweeps.look(f"repo/{bell.key}")
+                elif bell.kind == Bell.REPO_SYNC:
+                    for change in await self.fetched():
+                        await self.process(change)
+            async with self.platform.transactions() as session:
+                await events.settle(session, [i for b in bells for i in b.ids])
 
-    async def run_sync(self) -> None:
-        for change in await self.fetched():
-            await self.process(change)
+    async def sweep(self) -> None:
+        """It is this repository's turn. What GitHub is asked to send again is on its way after it."""
+        account = {"account": self.repo.account}
+        async with self.platform.transactions() as session:
+            due = "UPDATE connections SET look_at = clock_timestamp() WHERE account = :account"
+            await session.execute(text(due), account)
+        swept = await self.platform.sweeps.slot(self.repo.account)
+        assert (swept.looked, swept.failed) == (1, 0), swept
+        self._take_queued()
+        await self.dispatch()
+
+    async def known_as(self) -> tuple[str, str]:
+        """The repository's name, here and on the hub."""
+        found = await self.platform.rows("SELECT full_name FROM repos WHERE id = :repo", repo=self.repo.id)
+        return found[0]["full_name"], self._known().full_name
 
     async def fetched(self) -> list[RefChange]:
         return (await self.platform.sync.fetch(self.repo.id)).changes
