@@ -82,13 +82,24 @@ class Body:
 
 
 class Read(Protocol):
-    """What reads a text: `parse` itself, or a process that may be killed over it."""
+    """What reads a text: `read` itself, or a process that may be killed over it."""
 
-    def __call__(self, text: str, file: str, *, max_bytes: int = MAX_BYTES) -> Body: ...
+    def __call__(self, text: str, file: str, *, max_bytes: int = MAX_BYTES) -> tuple[Body, list[FileProblem]]: ...
 
 
 def parse(text: str, file: str, *, max_bytes: int = MAX_BYTES) -> Body:
     """Raises: FileInvalid with every structural problem; a syntax error ends the reading at its place."""
+    body, problems = read(text, file, max_bytes=max_bytes)
+    if problems:
+        raise FileInvalid(problems)
+    return body
+
+
+def read(text: str, file: str, *, max_bytes: int = MAX_BYTES) -> tuple[Body, list[FileProblem]]:
+    """The file, and what is wrong with its structure, for who looks for more. Of two equal names the first counts.
+
+    Raises: FileInvalid where no structure is to be seen: a syntax error, or past a bound.
+    """
     text = text.removeprefix("\ufeff")
     _check_bounds(text, file, max_bytes)
     text = text if text.endswith("\n") else text + "\n"
@@ -99,9 +110,7 @@ def parse(text: str, file: str, *, max_bytes: int = MAX_BYTES) -> Body:
         raise
     except Exception as wrong:  # the tree's own surprises must not pass as a crash
         raise _too_tangled(file, wrong) from wrong
-    if reader.problems:
-        raise FileInvalid(sorted(reader.problems, key=lambda p: (p.line, p.column)))
-    return body
+    return body, sorted(reader.problems, key=lambda p: (p.line, p.column))
 
 
 def literal_problem(value: Value, file: str) -> FileProblem | None:

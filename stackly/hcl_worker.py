@@ -1,6 +1,6 @@
 """HCL of strangers, read by processes that can be killed: whatever a file does to the parser, the reader goes on.
 
-Same results as `hcl.parse`. A child costs half a second to start, so it stays for the next file; what was read is
+Same results as `hcl.read`. A child costs half a second to start, so it stays for the next file; what was read is
 remembered by its content. Processor time is what is bounded, so that a busy machine refuses no file that an idle
 one takes.
 """
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cache
 from typing import IO, Any, Final, cast
 
@@ -46,19 +47,27 @@ class Readers:
         self._size = 0
         self._lock = threading.Lock()
 
-    def parse(self, text: str, file: str, *, max_bytes: int = hcl.MAX_BYTES) -> hcl.Body:
-        """Raises: FileInvalid as `hcl.parse` does, and for what takes too long; Unavailable when no child can run."""
+    def read(self, text: str, file: str, *, max_bytes: int = hcl.MAX_BYTES) -> tuple[hcl.Body, list[FileProblem]]:
+        """Raises: FileInvalid as `hcl.read` does, and for what takes too long; Unavailable when no child can run."""
         data = text.encode("utf-8", "surrogatepass")
         if len(data) > max_bytes:
-            return hcl.parse(text, file, max_bytes=max_bytes)  # its first look refuses it
+            return hcl.read(text, file, max_bytes=max_bytes)  # its first look refuses it
         key = hashlib.sha256(b"%d " % max_bytes + data).digest()
         known = self._recall(key)
         if known is None:
             known = self._ask(data, max_bytes)
             self._remember(key, known)
-        problems, body = cast("tuple[_Problems, hcl.Body]", _Unpickler(io.BytesIO(known)).load())
+        told, body = cast("tuple[_Problems, hcl.Body | None]", _Unpickler(io.BytesIO(known)).load())
+        problems = [FileProblem(file, *problem) for problem in told]
+        if body is None:
+            raise FileInvalid(problems)
+        return body, problems
+
+    def parse(self, text: str, file: str, *, max_bytes: int = hcl.MAX_BYTES) -> hcl.Body:
+        """As `hcl.parse`, and as `read`."""
+        body, problems = self.read(text, file, max_bytes=max_bytes)
         if problems:
-            raise FileInvalid([FileProblem(file, *problem) for problem in problems])
+            raise FileInvalid(problems)
         return body
 
     def close(self) -> None:
@@ -105,6 +114,11 @@ class Readers:
 @cache
 def _readers() -> Readers:
     return Readers()
+
+
+def read(text: str, file: str, *, max_bytes: int = hcl.MAX_BYTES) -> tuple[hcl.Body, list[FileProblem]]:
+    """As `hcl.read`, with this process's readers."""
+    return _readers().read(text, file, max_bytes=max_bytes)
 
 
 def parse(text: str, file: str, *, max_bytes: int = hcl.MAX_BYTES) -> hcl.Body:
@@ -169,6 +183,10 @@ def _packed(problems: _Problems, body: hcl.Body | None) -> bytes:
     return pickle.dumps((problems, body), protocol=5)
 
 
+def _told(problems: Sequence[FileProblem]) -> _Problems:
+    return tuple((p.line, p.column, p.message) for p in problems)
+
+
 def _send(pipe: IO[bytes], data: bytes) -> None:
     pipe.write(len(data).to_bytes(8) + data)
     pipe.flush()
@@ -184,13 +202,13 @@ def _receive(pipe: IO[bytes]) -> bytes | None:
 def _answer(data: bytes) -> bytes:
     limit, _, text = data.partition(b"\n")
     try:
-        body = hcl.parse(text.decode("utf-8", "surrogatepass"), "", max_bytes=int(limit))
+        body, problems = hcl.read(text.decode("utf-8", "surrogatepass"), "", max_bytes=int(limit))
     except FileInvalid as e:
-        return _packed(tuple((p.line, p.column, p.message) for p in e.problems), None)
+        return _packed(_told(e.problems), None)
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(20 * before)  # what the parser could hold can be written down
     try:
-        return _packed((), body)
+        return _packed(_told(problems), body)
     finally:
         sys.setrecursionlimit(before)
 

@@ -55,12 +55,15 @@ def outcome(parse: object, text: str) -> object:
 @given(PIECES)
 def test_a_child_reads_as_the_parser_does(readers: Readers, text: str) -> None:
     assert outcome(readers.parse, text) == outcome(hcl.parse, text)
-    assert outcome(readers.parse, text) == outcome(hcl.parse, text)  # from memory as well
+    assert outcome(readers.read, text) == outcome(hcl.read, text)  # from memory as well
 
 
-@pytest.mark.parametrize("text", [GOOD, "x = " + "[" * 99 + "]" * 99, "x = " + "[" * 101, "\0", "x = 1\n" * 3])
+@pytest.mark.parametrize(
+    "text", [GOOD, "x = " + "[" * 99 + "]" * 99, "x = " + "[" * 101, "\0", "x = 1\n" * 3, "a {\n  x = 1\n  x = y\n}\n"]
+)
 def test_all_that_can_be_said_comes_back(readers: Readers, text: str) -> None:
     assert outcome(readers.parse, text) == outcome(hcl.parse, text)
+    assert outcome(readers.read, text) == outcome(hcl.read, text)
 
 
 def test_a_child_stays_for_the_next_file_and_equal_files_are_read_once(readers: Readers) -> None:

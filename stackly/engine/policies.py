@@ -67,6 +67,6 @@ def repository_policies(files: Mapping[str, str]) -> dict[str, Policy]:
     """Raises: FileInvalid. Shape: `files` path -> text of the default branch's policies/*.hcl."""
     found: dict[str, Policy] = {}
     for file, text in sorted(files.items()):
-        for policy in parse.policies(text, file, read=hcl_worker.parse):
+        for policy in parse.policies(text, file, read=hcl_worker.read):
             found.setdefault(policy.name, policy)
     return found

@@ -44,7 +44,7 @@ def read_stack(sources: Sources, platform: Platform, commit: str) -> FoundStack:
     if sources.closure.problems:
         return _found(sources, None, None, platform, sources.closure.problems)
     try:
-        config = configs.parse(sources.files[CONFIG], file, read=hcl_worker.parse)
+        config = configs.parse(sources.files[CONFIG], file, read=hcl_worker.read)
         suite = _suite(sources, platform, config, commit)
         _bound(config, platform, file)
     except FileInvalid as e:

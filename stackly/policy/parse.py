@@ -16,15 +16,14 @@ _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?-(\d{1,2})(?::(\d{2}))?")
 _SOME = (("minItems", 1), ("maxItems", 12))
 
 
-def policies(text: str, file: str, *, read: hcl.Read = hcl.parse) -> list[Policy]:
-    """Raises: FileInvalid. A stranger's file is read with `hcl_worker.parse`."""
+def policies(text: str, file: str, *, read: hcl.Read = hcl.read) -> list[Policy]:
+    """Raises: FileInvalid. A stranger's file is read with `hcl_worker.read`."""
     return [policy for policy, _ in policies_with_lines(text, file, read=read)]
 
 
-def policies_with_lines(text: str, file: str, *, read: hcl.Read = hcl.parse) -> list[tuple[Policy, int]]:
+def policies_with_lines(text: str, file: str, *, read: hcl.Read = hcl.read) -> list[tuple[Policy, int]]:
     """The policies of a file, each with the line it begins on. Raises: FileInvalid."""
-    body = read(text, file, max_bytes=MAX_BYTES)
-    problems: list[FileProblem] = []
+    body, problems = read(text, file, max_bytes=MAX_BYTES)
     reads = read_all(body, (POLICY,), file, problems)["policy"]
     for found in reads:
         problems += _contradictions(found, file)

@@ -124,13 +124,12 @@ class StackConfig:
         return canonical.from_json(cls, data)
 
 
-def parse(text: str, file: str, *, read: hcl.Read = hcl.parse) -> StackConfig:
+def parse(text: str, file: str, *, read: hcl.Read = hcl.read) -> StackConfig:
     """Raises: FileInvalid with all problems of the file, in the order of its lines.
 
-    A stranger's file is read with `hcl_worker.parse`.
+    A stranger's file is read with `hcl_worker.read`.
     """
-    body = read(text, file, max_bytes=MAX_BYTES)
-    problems: list[FileProblem] = []
+    body, problems = read(text, file, max_bytes=MAX_BYTES)
     reads = read_all(body, (STACK,), file, problems)["stack"]
     for found in reads:
         problems += _contradictions(found, file)

@@ -152,6 +152,15 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
     assert [line for line, _, _ in refused(text)] == [14, 19, 30, 33]
 
 
+def test_what_is_set_twice_hides_no_other_mistake() -> None:
+    text = EVERYTHING.replace('  suite     = "suite.yaml"\n', '  suite = "a.yaml"\n  suite = "b.yaml"\n')
+    text = text.replace('"docker"', '"x"').replace("trigger {", "triggers {").replace('"0 3 * * *"', "var.x")
+    found = refused(text)
+    assert [line for line, _, _ in found] == [19, 20, 23, 29]
+    assert all(column > 1 for _, column, _ in found)
+    assert "set twice; first in line 18" in found[0][2]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
