@@ -61,13 +61,15 @@ class Rewritten:
 class Intake:
     """What a push brings, read from git.
 
-    Shape: `found` by path, for every stack that stays, moved or is new; `programs` path -> the files that its
-    `trigger.paths` name, for stacks whose own code is as it was; `lost` are the commits in use that are part of the
-    ref's history no more, None: not looked for; `would` says what would have started a run.
+    Shape: `found` by path, for every stack that stays, moved or is new; `keys` the content of every stack by path;
+    `programs` path -> the files that its `trigger.paths` name, for stacks whose own code is as it was; `lost` are the
+    commits in use that are part of the ref's history no more, None: not looked for; `would` says what would have
+    started a run.
     """
 
     passage: Passage
     found: Mapping[str, FoundStack] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rewritten: Rewritten | None = None
     lost: frozenset[str] | None = None

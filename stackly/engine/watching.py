@@ -17,11 +17,11 @@ _SHOWN = 5
 class Watching:
     """Who watches what.
 
-    Shape: `below` is directory -> (pattern, paths of the stacks that name it), for patterns that only fit below it;
-    `stacks` and `patterns` are sorted.
+    Shape: `stacks` path -> its patterns; `patterns` are all of them, sorted; `below` is directory -> (pattern, paths of
+    the stacks that name it), for patterns that only fit below it.
     """
 
-    stacks: tuple[str, ...]
+    stacks: Mapping[str, tuple[str, ...]]
     patterns: tuple[str, ...]
     below: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
 
@@ -37,7 +37,8 @@ def watching(told: str) -> Watching:
     below: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
     for pattern in sorted(by_pattern):
         below[_directory(pattern)].append((pattern, tuple(by_pattern[pattern])))
-    return Watching(tuple(sorted(path for path, _ in pairs)), tuple(sorted(by_pattern)), dict(below))
+    stacks = {path: tuple(patterns) for path, patterns in pairs}
+    return Watching(stacks, tuple(sorted(by_pattern)), dict(below))
 
 
 def started_by(changed: Changed | None, stacks: Watching) -> dict[str, tuple[str, ...]]:

@@ -9,16 +9,17 @@ from pathlib import Path
 from temporalio import activity
 
 from stackly import log
-from stackly.db import Transactions
+from stackly.db import Session, Transactions
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
 from stackly.engine.failures import RETRYABLE, tell_all
 from stackly.engine.gathering import MAX_TEXT, Commit, gather, refused
+from stackly.engine.known import Before, Known
 from stackly.engine.moves import Passage, Place, passage
 from stackly.engine.policies import PolicyBook, repository_policies
 from stackly.engine.pushes import Intake, Pushed, Rewritten
 from stackly.engine.reading import Platform
 from stackly.engine.registration import register
-from stackly.engine.watching import Watching, started_by, watching, would_start
+from stackly.engine.watching import started_by, watching, would_start
 from stackly.errors import FileInvalid, StacklyError, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
@@ -56,15 +57,6 @@ class Source:
     token_of: Callable[[Repo], Awaitable[str | None]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What the registry says of a ref. Shape: `keys` by path; `has_marks`: a state stands on a lost commit."""
-
-    keys: Mapping[str, str]
-    watching: Watching
-    has_marks: bool
-
-
 @tell_all
 class Sync(SyncActivities):
     """Level-triggered: what a webhook said is never read, only that something was said (DESIGN section 3)."""
@@ -74,6 +66,7 @@ class Sync(SyncActivities):
         self._storage = storage
         self._source = source
         self._memory = Memory()
+        self._known = Known()
 
     @activity.defn(name="sync.fetch")
     async def fetch(self, repo: str) -> SyncPlan:
@@ -117,22 +110,20 @@ class Sync(SyncActivities):
     async def _process(self, change: RefChange) -> SyncOutcome:
         async with self._transactions() as session:
             repo = await store.get_repo(session, change.repo)
-            before = _Before(
-                await registry_store.keys(session, change.repo, change.ref),
-                watching(await registry_store.watching(session, change.repo, change.ref)),
-                await refs_store.has_marks(session, change.repo, change.ref),
-            )
+            before = self._known.of(change) or await _before(session, change)
+            has_marks = await refs_store.has_marks(session, change.repo, change.ref)
         mirror = await self._mirror(repo)
         if not change.commit:
             intake = Intake(Passage((), {}, (), tuple(sorted(before.keys))))
         else:
-            intake = await self._read(mirror, repo, change, before)
+            intake = await self._read(mirror, repo, change, before, has_marks=has_marks)
         pushed = await self._pushed(mirror, repo, change)
         if intake.arriving:  # held before any row names it, so that no clean-up can come between
             for commit in sorted({change.commit, *(p.commit for f in intake.found.values() for p in f.pins.values())}):
                 await mirror.keep(commit)
         async with self._transactions() as session:
             outcome = await register(session, pushed, intake)
+        self._known.registered(change, before, intake)
         _log.info("push.processed", repo_id=repo.id, ref=change.ref, commit=change.commit, runs=len(outcome.runs))
         return outcome
 
@@ -152,7 +143,7 @@ class Sync(SyncActivities):
         token = await source.token_of(repo) if source.token_of else None
         return Mirror(source.mirrors, repo.id, repo.clone_url, source.runner, token=token, memory=self._memory)
 
-    async def _read(self, mirror: Mirror, repo: Repo, change: RefChange, before: _Before) -> Intake:
+    async def _read(self, mirror: Mirror, repo: Repo, change: RefChange, before: Before, *, has_marks: bool) -> Intake:
         tree = await mirror.trees(change.commit)
         commit = Commit(mirror, change.commit, tree, await mirror.closures(tree))
         unusable = refused(tree)
@@ -160,7 +151,7 @@ class Sync(SyncActivities):
         differing = {path for path, _ in keys.items() ^ before.keys.items()}
         rewritten = await _rewritten(mirror, change)
         lost, stale = None, set[str]()
-        if rewritten or before.has_marks:
+        if rewritten or has_marks:
             lost, stale = await self._lost(mirror, change)
             stale = (stale & keys.keys()) - differing
         changed = await _changed(mirror, change)
@@ -175,6 +166,7 @@ class Sync(SyncActivities):
         return Intake(
             passage=_passage(places, found),
             found=found,
+            keys=keys,
             programs=programs,
             rewritten=rewritten,
             lost=lost,
@@ -234,6 +226,11 @@ class Sync(SyncActivities):
         async with self._transactions() as session:
             pusher = await events.pusher_of(session, repo.id, change.ref, change.commit)
         return Pushed(repo, change, info.author.name, info.committer.name, pusher, info.subject)
+
+
+async def _before(session: Session, change: RefChange) -> Before:
+    keys = await registry_store.keys(session, change.repo, change.ref)
+    return Before(keys, watching(await registry_store.watching(session, change.repo, change.ref)))
 
 
 def _passage(places: Mapping[str, Registered], found: Mapping[str, FoundStack]) -> Passage:
