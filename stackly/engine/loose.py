@@ -14,7 +14,7 @@ from stackly.runs import tests as tests_store
 from stackly.runs.model import NewRun, Run, RunEvent, RunKind
 from stackly.stacks import association, lifecycle, loose_store
 from stackly.stacks import store as stacks
-from stackly.stacks.config import StackConfig
+from stackly.stacks.config import DEFAULT_STATE, StackConfig
 from stackly.stacks.model import StackCode, StackKind, StackState, StateStatus
 from stackly.stacks.transitions import StateEvent, holds
 
@@ -30,19 +30,22 @@ class NeverDeployed(Conflict):
     title = "Nothing was ever deployed into this state."
 
 
-async def follow(session: Session, wanted: Sequence[tuple[StackCode, NewRun]]) -> dict[str, dict[str, str]]:
+async def follow(session: Session, wanted: Sequence[tuple[StackCode, str, NewRun]]) -> dict[str, dict[str, str]]:
     """Ask for a plan of every state that waits to follow one of these stacks. Call it before asking for their deploys.
 
     Returns stack id -> state name -> why nothing is deployed into a state of that name now: it would make everything a
-    second time. Shape: each run as for a deploy of its stack's default state, with slot and generation; a newer one
+    second time. Shape: a stack, a state's name, and its run as for a deploy, with slot and generation; a newer one
     replaces the plans that it finds. Stacks without a waiting state are not in the answer.
     """
-    by_id = {code.id: (code, new) for code, new in wanted if code.kind == StackKind.PLAIN}
+    codes = {code.id: code for code, _, _ in wanted if code.kind == StackKind.PLAIN}
+    news = {(code.id, name): new for code, name, new in wanted}
     found: dict[str, dict[str, str]] = {}
-    for state in await loose_store.waiting_for(session, list(by_id)) if by_id else []:
+    for state in await loose_store.waiting_for(session, list(codes)) if codes else []:
         assert state.successor is not None  # that is what was asked for
-        code, new = by_id[state.successor]
-        why = await _plan_for(session, code, state, new)
+        code = codes[state.successor]
+        # A name that the stack does not declare is told by the default state's run: it has no plan of its own.
+        new = news.get((code.id, state.name)) or news.get((code.id, DEFAULT_STATE))
+        why = await _plan_for(session, code, state, new) if new is not None else ""
         if why:
             found.setdefault(code.id, {})[state.name] = why
     return found

@@ -181,7 +181,7 @@ async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
             _no_run(sync, code, why)
         else:
             wanted += _asks(sync, path, code, found)
-    held = await loose.follow(sync.session, [(a.code, a.new) for a in wanted if a.state == DEFAULT_STATE])
+    held = await loose.follow(sync.session, [(a.code, a.state, a.new) for a in wanted])
     for ask in [a for a in wanted if a.state in held.get(a.code.id, {})]:
         _no_run(sync, ask.code, held[ask.code.id][ask.state], state=ask.state)
     wanted_still = await _create(sync, [a for a in wanted if a.state not in held.get(a.code.id, {})])

@@ -88,14 +88,14 @@ async def running_tests(session: Session, account: str) -> int:
 
 
 async def unplanned(session: Session, *, limit: int, state: str | None = None) -> list[str]:
-    """Loose states (or this one) that wait to follow a valid stack, and no plan was asked for at its commit."""
+    """Loose states (or this one) that wait to follow a valid stack, and no plan against it was asked for since."""
     rows = await session.execute(
         text(
             "SELECT s.id FROM stack_states s JOIN stack_codes c ON c.id = s.successor JOIN repos r ON r.id = c.repo"
             " WHERE s.successor IS NOT NULL AND s.status = 'loose' AND c.status = 'active' AND r.status = 'active'"
             " AND c.kind = 'plain' AND (CAST(:state AS text) IS NULL OR s.id = :state)"
             " AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.state = s.id AND o.kind = 'preview'"
-            " AND o.code = c.id AND o.commit = c.commit AND o.status <> 'superseded')"
+            " AND o.code = c.id AND o.created_at >= s.since AND o.status <> 'superseded')"
             " ORDER BY s.since, s.id LIMIT :limit"
         ),
         {"limit": limit, "state": state},

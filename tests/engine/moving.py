@@ -77,7 +77,7 @@ class Moving:
             origin = self.world.code
             code = await self.written(session, path, n, **more)
             await lifecycle.code_moved(session, origin, code, same_tree=True)
-            waiting = await loose.follow(session, [(code, self.wanted(code, n))])
+            waiting = await loose.follow(session, [(code, "default", self.wanted(code, n))])
         self.world.code = code
         return code, waiting.get(code.id, {})
 
@@ -85,7 +85,7 @@ class Moving:
         """The next commit, at the same place."""
         async with self.world.transactions() as session:
             self.world.code = code = await self.written(session, self.world.code.path, n)
-            return (await loose.follow(session, [(code, self.wanted(code, n))])).get(code.id, {})
+            return (await loose.follow(session, [(code, "default", self.wanted(code, n))])).get(code.id, {})
 
     async def gone(self, reason: str = "it went away") -> None:
         async with self.world.transactions() as session:
