@@ -21,7 +21,7 @@ from stackly.engine.admission import Limits, admit
 from stackly.engine.contracts.control import RunEnd
 from stackly.engine.policies import PolicyBook
 from stackly.ids import AccountId
-from stackly.runs import live, store
+from stackly.runs import live, service, store
 from stackly.runs import tests as tests_store
 from stackly.runs.model import Run, RunEvent, RunKind
 from stackly.stacks import lifecycle, refs_store, repos_store, versions
@@ -88,6 +88,7 @@ async def seed(transactions: Transactions) -> Seeded:
     found["reports"] = (await _gone(rows, "reports")).id
     found["cache"] = (await _gone(rows, "cache", deregister=Deregister("auto_destroy", 86_400))).id
     found["ledger"], runs["move"] = await _moved(rows, "ledger")
+    found["orders"], _ = await _moved(rows, "orders")
     await _rewrite_history(rows, found["vault"])
     return Seeded(rows.account, rows.repo_id, await _archived(rows), found, runs)
 
@@ -193,8 +194,11 @@ async def _moved(rows: Rows, name: str) -> tuple[str, str]:
     new = await _stack(rows, f"{name}-eu", path=f"regions/eu/{name}", deploys=False)
     async with rows.transactions() as session:
         await lifecycle.code_moved(session, old, new, same_tree=False)
-        base = await replace(rows, code=new).new_run(session, 1, RunKind.DEPLOY, commit=COMMIT)
-        await loose.follow(session, [(new, base)])
+    # What its code resolved to is known, from a deploy that somebody stopped; the sweep plans the move with it.
+    stopped = await replace(rows, code=new).asked(1, RunKind.DEPLOY, commit=COMMIT)
+    async with rows.transactions() as session:
+        await service.cancel(session, rows.account, stopped.id, actor="ada")
+    await loose.sweep(rows.transactions)
     (run_id,) = await admit(rows.transactions, rows.account, PolicyBook([]), Limits(PLENTY))
     planned = await rows.move(await rows.run(run_id), RunEvent.PLAN)
     async with rows.transactions() as session:
@@ -251,7 +255,10 @@ async def _benchmark(rows: Rows) -> str:
         await store.transition(session, done, RunEvent.SUCCEED, at=end, verdict="pass", gate=gate, changed=True)
         length = sum(BENCHMARK_PHASES.values())
         await session.execute(
-            text("UPDATE operations SET started_at = ended_at - make_interval(secs => :s) WHERE id = :id"),
+            text(
+                "UPDATE operations SET started_at = ended_at - make_interval(secs => :s),"
+                " created_at = ended_at - make_interval(secs => :s + 1) WHERE id = :id"
+            ),
             {"id": run.id, "s": length},
         )
     return run.id

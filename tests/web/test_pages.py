@@ -42,7 +42,7 @@ async def test_a_loose_stack_stands_out_in_the_list_with_its_whole_reason(visit:
     await expect(page.get_by_role("status").filter(has_text="what they deployed is not")).to_contain_text("billing")
     await page.get_by_label("Status").select_option("loose")
     await expect(page).to_have_url(re.compile("status=loose"))
-    await expect(page.get_by_role("row")).to_have_count(5)
+    await expect(page.get_by_role("row")).to_have_count(6)
     await page.get_by_label("Status").select_option("rejected")
     await expect(page.get_by_role("row")).to_have_count(2)
     await expect(page.get_by_role("row").last.locator(".chip")).to_have_text("rejected")
@@ -55,7 +55,7 @@ async def test_a_stack_tells_what_its_state_waits_for(visit: Visit) -> None:
     state = page.locator(".state-of")
     await expect(state).to_contain_text("Moved to regions/eu/ledger")
     await expect(state).to_contain_text("would add 1, change 0, destroy 1")
-    await expect(state.get_by_role("link", name=visit.site.seeded.runs["move"])).to_be_visible()
+    await expect(state).to_contain_text(f"plan in run {visit.site.seeded.runs['move']}")
     history = page.get_by_role("table", name="Runs of its states")
     await expect(history.get_by_role("row")).to_have_count(3)
     await expect(history).to_contain_text("preview")
@@ -92,8 +92,8 @@ async def test_an_association_is_refused_with_every_reason_then_made(visit: Visi
     await expect(page.get_by_role("alert")).to_contain_text("has a state default of its own")
 
 
-async def test_a_moved_state_is_given_its_new_code(visit: Visit) -> None:
-    page = await visit.stack("ledger")
+async def test_a_moved_state_is_given_its_new_code_by_keyboard(visit: Visit) -> None:
+    page = await visit.stack("orders")
     await page.get_by_role("button", name="Associate …").focus()
     await page.keyboard.press("Enter")
     targets = page.get_by_label("Stack that takes it over")
@@ -102,6 +102,16 @@ async def test_a_moved_state_is_given_its_new_code(visit: Visit) -> None:
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("button", name="Associate …")).to_be_focused()
     await expect(targets).to_have_count(0)
+    await page.keyboard.press("Enter")
+    await page.get_by_label("Reason").fill("the move was reviewed")
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("/runs/"))
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("deploy")
+    page = await visit.stack("orders-eu")
+    await expect(page.locator(".state-of .mark").first).to_have_text("active")
+    await expect(page.get_by_role("table", name="Runs of its states")).to_contain_text("the move was reviewed")
+    page = await visit.stack("orders")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("deregistered")
 
 
 async def test_a_destroy_is_confirmed_by_name_followed_and_called_off(visit: Visit) -> None:

@@ -95,7 +95,7 @@ function RefRow({ found, now }: { found: Ref; now: number }) {
         {found.reason && <div className="why"><Prose text={found.reason} /></div>}
         {found.gone_since && <div className="why">The branch is not there since <Ago at={found.gone_since} now={now} />; its stacks are given up unless it comes back.</div>}
       </td>
-      <td role="cell" className="c-commit">{found.last_processed ? <code title={found.last_processed}>{commit(found.last_processed)}</code> : <None>nothing</None>}</td>
+      <td role="cell" className="c-commit">{found.last_processed ? <code title={found.last_processed}>{commit(found.last_processed)}</code> : <None>never processed</None>}</td>
     </tr>
   );
 }

@@ -8,7 +8,7 @@ import { Mark } from "../marks";
 import { Refusal } from "../parts";
 import { go } from "../router";
 import { useMay, useMe } from "../session";
-import { isOpen } from "./state";
+import { canRerun, isOpen } from "./state";
 
 const APPROVAL_EVERY_MS = 5000;
 
@@ -16,7 +16,7 @@ export function Actions({ run }: { run: Run }) {
   const mayOperate = useMay("operate");
   return (
     <>
-      {mayOperate && <div className="actions">{isOpen(run.status) ? <Cancel run={run} /> : <Rerun run={run} />}</div>}
+      {mayOperate && (isOpen(run.status) || canRerun(run.kind)) && <div className="actions">{isOpen(run.status) ? <Cancel run={run} /> : <Rerun run={run} />}</div>}
       {run.status === "awaiting_approval" && <Vote run={run} />}
     </>
   );

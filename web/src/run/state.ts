@@ -17,6 +17,11 @@ export function isOpen(status: string): boolean {
   return !TERMINAL.has(status);
 }
 
+/** The others are asked for anew: a plan by a push, a destroy by what is to be destroyed. */
+export function canRerun(kind: string): boolean {
+  return kind === "benchmark" || kind === "deploy";
+}
+
 export type PhaseSlot = { name: string; phase: Phase | null };
 
 /** The phases in their order; while it is open also those still to come. */

@@ -8,7 +8,7 @@ export function Why({ explanation }: { explanation: Explanation }) {
   return (
     <section aria-labelledby="why">
       <h2 id="why">Decision, and why</h2>
-      {decisions.length === 0 && <p>{summary} <span className="quiet">No decision is recorded about it.</span></p>}
+      {decisions.length === 0 && <p>{summary}{/[.!?]$/.test(summary) ? "" : "."} <span className="quiet">No decision is recorded about it.</span></p>}
       <ol className="decisions">{decisions.map((decision) => <li key={decision.id}><Judged decision={decision} /></li>)}</ol>
       {events.length > 0 && (
         <details>

@@ -10,12 +10,14 @@ import { Link } from "../router";
 import { Ago, useNow } from "../time";
 
 const EVERY_MS = 5000;
-const A_PAGE = 20;
+export const HISTORY_PAGE = 20;
 
-/** What changed its states: from which commit to which, who wanted it, and how it ended. */
-export function HistoryOf({ stack }: { stack: Stack }) {
+/** What changed its states: from which commit to which, who wanted it, and how it ended. The newest are known already. */
+export function HistoryOf({ stack, newest }: { stack: Stack; newest: Page<History> | null }) {
   const [cursor, setCursor] = useState<string | null>(null);
-  const { data, error } = usePolled<Page<History>>(withQuery(`stacks/${stack.id}/history`, { limit: A_PAGE, cursor }), EVERY_MS);
+  const older = usePolled<Page<History>>(cursor === null ? null : withQuery(`stacks/${stack.id}/history`, { limit: HISTORY_PAGE, cursor }), EVERY_MS);
+  const { error } = older;
+  const data = cursor === null ? newest : older.data;
   return (
     <section aria-labelledby="history">
       <h2 id="history">History</h2>

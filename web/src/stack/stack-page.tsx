@@ -1,5 +1,5 @@
 import { withQuery } from "../api/client";
-import type { Explanation, Page, Run, Stack } from "../api/types";
+import type { Explanation, History, Page, Run, Stack } from "../api/types";
 import { usePolled } from "../api/use-polled";
 import { branchOf, commit, moment, plural } from "../format";
 import { None, StackMark } from "../marks";
@@ -7,7 +7,7 @@ import { Loading, Prose, Refusal, useTitle } from "../parts";
 import { Link } from "../router";
 import { Why } from "../run/why";
 import { RunTable } from "../runs-page";
-import { HistoryOf } from "./history";
+import { HISTORY_PAGE, HistoryOf } from "./history";
 import { OtherStack } from "./other-stack";
 import { States } from "./states";
 
@@ -16,7 +16,7 @@ const EVERY_MS = 5000;
 export function StackPage({ id }: { id: string }) {
   const { data: stack, error, refresh } = usePolled<Stack>(`stacks/${encodeURIComponent(id)}`, EVERY_MS);
   const { data: why } = usePolled<Explanation>(`explain/stack/${encodeURIComponent(id)}`, EVERY_MS);
-  const { data: runs } = usePolled<Page<Run>>(withQuery("runs", { stack: id, limit: 20, all: "true" }), EVERY_MS);
+  const { data: history, refresh: refreshHistory } = usePolled<Page<History>>(withQuery(`stacks/${encodeURIComponent(id)}/history`, { limit: HISTORY_PAGE }), EVERY_MS);
   useTitle(stack ? `Stack ${stack.name}` : "Stack");
   if (stack === null) return error ? <Refusal error={error} /> : <Loading what="the stack" />;
   return (
@@ -26,8 +26,8 @@ export function StackPage({ id }: { id: string }) {
       <Refusal error={error} />
       <Facts stack={stack} />
       {stack.errors.length > 0 && <FileErrors stack={stack} />}
-      <States stack={stack} runs={runs?.items ?? []} onChanged={refresh} />
-      {stack.kind === "plain" ? <HistoryOf stack={stack} /> : <Runs stack={stack} runs={runs} />}
+      <States stack={stack} history={history?.items ?? []} onChanged={() => { refresh(); refreshHistory(); }} />
+      {stack.kind === "plain" ? <HistoryOf stack={stack} newest={history} /> : <Runs stack={stack} />}
       {why && <Why explanation={why} />}
     </>
   );
@@ -67,11 +67,12 @@ function FileErrors({ stack }: { stack: Stack }) {
   );
 }
 
-function Runs({ stack, runs }: { stack: Stack; runs: Page<Run> | null }) {
+function Runs({ stack }: { stack: Stack }) {
+  const { data: runs } = usePolled<Page<Run>>(withQuery("runs", { stack: stack.id, limit: 20, all: "true" }), EVERY_MS);
   return (
     <section aria-labelledby="runs">
       <h2 id="runs">Runs</h2>
-      {runs && runs.items.length > 0 ? <RunTable runs={runs.items} caption={`Runs of ${stack.name}, newest first`} /> : <None>No run of it yet.</None>}
+      {runs === null ? <Loading what="its runs" /> : runs.items.length > 0 ? <RunTable runs={runs.items} caption={`Runs of ${stack.name}, newest first`} /> : <None>No run of it yet.</None>}
       {runs?.next && <p><Link href={withQuery("/runs", { stack: stack.name })}>More runs →</Link></p>}
     </section>
   );

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import type { Run, Stack, StackState } from "../api/types";
+import type { History, Stack, StackState } from "../api/types";
 import { mayStillBeCalledOff, targetsFor } from "./state";
 
 function stack(id: string, more: Partial<Stack> = {}): Stack {
@@ -25,7 +25,7 @@ describe("targetsFor", () => {
 });
 
 describe("mayStillBeCalledOff", () => {
-  const queued = { id: "run", kind: "destroy", status: "queued", cancel_requested: false } as Run;
+  const queued = { id: "run", kind: "destroy", status: "queued" } as History;
   it("is true of a timer and of a destroy that has not begun, and of nothing else", () => {
     expect(mayStillBeCalledOff(state({ destroy_at: "2026-01-01T00:00:00.000Z" }), [])).toBe(true);
     expect(mayStillBeCalledOff(state({ status: "destroying", last_run: "run" }), [queued])).toBe(true);

@@ -1,5 +1,5 @@
 /** What follows from a stack's or a state's status. Pure. */
-import type { Run, Stack, StackState } from "../api/types";
+import type { History, Stack, StackState } from "../api/types";
 
 const HOLDING = new Set(["active", "loose", "destroying"]);
 
@@ -8,10 +8,10 @@ export function holdsResources(status: string): boolean {
 }
 
 /** Whether a destroy is due later, or asked for and not begun. */
-export function mayStillBeCalledOff(state: StackState, runs: readonly Run[]): boolean {
+export function mayStillBeCalledOff(state: StackState, history: readonly History[]): boolean {
   if (state.destroy_at) return true;
-  const last = runs.find((run) => run.id === state.last_run);
-  return state.status === "destroying" && last?.kind === "destroy" && last.status === "queued" && !last.cancel_requested;
+  const last = history.find((run) => run.id === state.last_run);
+  return state.status === "destroying" && last?.kind === "destroy" && last.status === "queued";
 }
 
 /** Stacks that can take a loose state over: where its code went first, then those of its own repository. */

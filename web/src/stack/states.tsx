@@ -1,6 +1,6 @@
 import { useId, useRef, useState } from "react";
 
-import type { Run, Stack, StackState } from "../api/types";
+import type { History, Stack, StackState } from "../api/types";
 import { useDoing } from "../api/use-doing";
 import { branchOf, commit, moment } from "../format";
 import { Mark, StackMark } from "../marks";
@@ -15,11 +15,11 @@ import { OtherStack } from "./other-stack";
 
 interface Given {
   stack: Stack;
-  runs: readonly Run[];
+  history: readonly History[];
   onChanged: () => void;
 }
 
-export function States({ stack, runs, onChanged }: Given) {
+export function States({ stack, history, onChanged }: Given) {
   const now = useNow(true);
   if (stack.states.length === 0) return null;
   return (
@@ -30,12 +30,14 @@ export function States({ stack, runs, onChanged }: Given) {
           <li key={state.id} className={`state-of ${state.status}`}>
             <h3>
               {state.name} <StackMark status={state.status} />
-              {state.environment && state.environment !== state.name && <span className="kind"> {state.environment}</span>}
-              {state.since && <span className="quiet since"> since <Ago at={state.since} now={now} /></span>}
+              <span className="quiet since">
+                {state.since && <> since <Ago at={state.since} now={now} /></>}
+                {state.environment && state.environment !== state.name && <> · {state.environment}</>}
+              </span>
             </h3>
             {state.reason && <p className="reason-of"><Prose text={state.reason} /></p>}
-            <Facts state={state} runs={runs} now={now} />
-            <Acts stack={stack} state={state} runs={runs} onChanged={onChanged} />
+            <Facts state={state} history={history} now={now} />
+            <Acts stack={stack} state={state} history={history} onChanged={onChanged} />
           </li>
         ))}
       </ul>
@@ -43,8 +45,8 @@ export function States({ stack, runs, onChanged }: Given) {
   );
 }
 
-function Facts({ state, runs, now }: { state: StackState; runs: readonly Run[]; now: number }) {
-  const last = runs.find((run) => run.id === state.last_run);
+function Facts({ state, history, now }: { state: StackState; history: readonly History[]; now: number }) {
+  const last = history.find((run) => run.id === state.last_run);
   const altered = state.history_altered;
   return (
     <dl className="facts small">
@@ -52,14 +54,14 @@ function Facts({ state, runs, now }: { state: StackState; runs: readonly Run[]; 
       {state.destroy_at && (
         <>
           <dt>Due</dt>
-          <dd><Mark name="overdue" label={`Destroyed at ${moment(state.destroy_at)}`} /> unless it is associated, its code comes back, or somebody calls it off; <Ago at={state.destroy_at} now={now} /></dd>
+          <dd><Mark name="overdue" label={`Will be destroyed at ${moment(state.destroy_at)}`} /> (<Ago at={state.destroy_at} now={now} />), unless it is associated, its code comes back, or somebody calls it off</dd>
         </>
       )}
       {altered && (
         <>
           <dt>History</dt>
           <dd>
-            <Mark name="hold" label="rewritten" /> <code title={altered.commit}>{commit(altered.commit)}</code>, from which it was deployed, is in the history of {branchOf(altered.ref)} no more since <time dateTime={altered.since}>{moment(altered.since)}</time>
+            <Mark name="hold" label="rewritten" />: <code title={altered.commit}>{commit(altered.commit)}</code>, from which it was deployed, is in the history of {branchOf(altered.ref)} no more since <time dateTime={altered.since}>{moment(altered.since)}</time>
             {altered.head ? <>; the branch stands at <code title={altered.head}>{commit(altered.head)}</code></> : "; the branch is gone"}
           </dd>
         </>
@@ -74,14 +76,14 @@ function Facts({ state, runs, now }: { state: StackState; runs: readonly Run[]; 
 type Form = "associate" | "destroy" | "waive";
 
 /** What a person may do about a state now; nothing that its status rules out. */
-function Acts({ stack, state, runs, onChanged }: Given & { state: StackState }) {
+function Acts({ stack, state, history, onChanged }: Given & { state: StackState }) {
   const id = useId();
   const mayEnd = useMay("register");
   const [form, setForm] = useState<Form | null>(null);
   const opener = useRef<HTMLButtonElement | null>(null);
   const calledOff = useDoing();
   const isLoose = state.status === "loose";
-  const canBeKept = mayStillBeCalledOff(state, runs);
+  const canBeKept = mayStillBeCalledOff(state, history);
   if (!mayEnd || !(holdsResources(state.status) || canBeKept)) return null;
 
   function close() {
