@@ -40,6 +40,7 @@ class SyncMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_broken = False
         self.repo: Connected = self.do(self.platform.connect())
         self.name = self.repo.repo.full_name.partition("/")[2]
         self.model = Model(self.repo.path)
@@ -55,7 +56,11 @@ class SyncMachine(RuleBasedStateMachine):
         self.tags = 0
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(work)
+        try:
+            return self.loop.run_until_complete(work)
+        except BaseException:
+            self.is_broken = True
+            raise
 
     def check_invariants(self, *args: Any, **kwargs: Any) -> None:
         type(self).steps += 1  # hypothesis asks for the invariants once after every rule
@@ -274,7 +279,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.settle()
 
     def teardown(self) -> None:
-        self.settle()
+        if not self.is_broken:  # what broke first is what is told
+            self.settle()
 
     def settle(self) -> None:
         """One sweep, and whatever was lost, late or wrong before: the registry is what git says."""
@@ -328,4 +334,7 @@ class SyncMachine(RuleBasedStateMachine):
             await self.deliver_one(self.repo.pending[0])
 
     def compare(self) -> None:
-        self.model.check(self.do(self.repo.looked()))
+        self.do(self.compared())
+
+    async def compared(self) -> None:
+        self.model.check(await self.repo.looked())
