@@ -18,10 +18,11 @@ from stackly.errors import Faulty, Invalid, NotFound
 from stackly.git import bundles
 from stackly.git.closures import Closure
 from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameReader
-from stackly.git.following import Following
+from stackly.git.following import MAX_FILE, Following
 from stackly.git.memory import Memory
 from stackly.git.objects import MAX_TOTAL, Objects, listed
 from stackly.git.runner import Runner, failure
+from stackly.git.submodules import trick
 from stackly.git.trees import Tree, check_oid
 from stackly.ids import new_token
 
@@ -183,8 +184,22 @@ class Mirror:
         tree = await self._objects.tree_from(base, oid) if base is not None else None
         if tree is None:
             tree = await self._objects.tree(commit, oid)
+        if self._without_contents():  # then git's own check on arrival did not see this file
+            await self._check_submodules(tree)
         self._memory.remember(self.path, tree)
         return tree
+
+    async def _check_submodules(self, tree: Tree) -> None:
+        found = tree.entries.get(".gitmodules")
+        if found is None or not found.is_file:
+            return
+        if (await self.sizes([found.oid]))[found.oid] > MAX_FILE:
+            raise Invalid(f".gitmodules is larger than {MAX_FILE} bytes.")
+        args = ("config", f"--blob={found.oid}", "--list", "-z")
+        listing = await self._runner.run(self.path, *args, ok=(0, 1, 3, 128))
+        why = "It is not readable." if listing.code else trick(listing.out)
+        if why is not None:
+            raise Invalid(f".gitmodules is refused: {why}")
 
     async def sizes(self, oids: Collection[str]) -> dict[str, int]:
         """Units: bytes. Raises: NotFound, Invalid when one is not a file's content."""

@@ -147,7 +147,7 @@ async def test_a_deep_tree_is_the_fault_of_its_own_stack(repo: "Repository", mir
     assert await mirror.bundle(head, "good")
 
 
-@pytest.mark.parametrize(
+TRICKS = pytest.mark.parametrize(
     "modules",
     [
         b'[submodule "a"]\n\tpath = a\n\turl = -u./x\n',
@@ -157,6 +157,24 @@ async def test_a_deep_tree_is_the_fault_of_its_own_stack(repo: "Repository", mir
         b'[submodule "a"]\n\tpath = a\n\tupdate = !touch ran\n\turl = https://example.invalid/x\n',
     ],
 )
+
+
+@TRICKS
+async def test_tricks_with_submodules_are_refused_where_contents_come_later(
+    repo: "Repository", tmp_path: Path, runner: Runner, modules: bytes
+) -> None:
+    repo.git("config", "uploadpack.allowFilter", "true")
+    good = repo.commit(GOOD | {".gitmodules": '[submodule "a/..b"]\n\tpath = a\n\turl = https://example.invalid/x\n'})
+    head = repo.commit_tree(repo.tree((FILE, b".gitmodules", repo.blob(modules))))
+    repo.git("update-ref", "refs/heads/good", good)
+    mirror = Mirror(tmp_path / "mirrors", "r1", repo.url, runner, blobless=True)
+    await mirror.fetch()
+    with pytest.raises(Invalid, match="gitmodules"):
+        await mirror.trees(head)
+    assert await mirror.bundle(good, "good")
+
+
+@TRICKS
 async def test_tricks_with_submodules_are_refused_on_arrival(
     repo: "Repository", mirror: Mirror, modules: bytes
 ) -> None:

@@ -141,7 +141,8 @@ class Sync(SyncActivities):
     async def _mirror(self, repo: Repo) -> Mirror:
         source = self._source
         token = await source.token_of(repo) if source.token_of else None
-        return Mirror(source.mirrors, repo.id, repo.clone_url, source.runner, token=token, memory=self._memory)
+        place = (source.mirrors, repo.id, repo.clone_url, source.runner)
+        return Mirror(*place, token=token, memory=self._memory, blobless=True)
 
     async def _read(self, mirror: Mirror, repo: Repo, change: RefChange, before: Before, *, has_marks: bool) -> Intake:
         tree = await mirror.trees(change.commit)
@@ -212,7 +213,8 @@ class Sync(SyncActivities):
             return {}
         try:
             blobs = await mirror.blobs(files.values(), max_file=MAX_TEXT)
-            return repository_policies({path: blobs[oid].decode("utf-8", "replace") for path, oid in files.items()})
+            texts = {path: blobs[oid].decode("utf-8", "replace") for path, oid in files.items()}
+            return await asyncio.to_thread(repository_policies, texts)
         except FileInvalid as e:
             async with self._transactions() as session:
                 payload = {"repo": repo.full_name, "errors": [p.as_dict() for p in e.problems]}
