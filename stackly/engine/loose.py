@@ -179,8 +179,7 @@ _WORDS = (("add", "create"), ("change", "update"), ("destroy", "delete"))
 
 async def _stays(session: Session, state: StackState, code: StackCode, why: str) -> None:
     """It waits for a person, with the evidence and the one command that does it anyway."""
-    named = "" if state.name == "default" else f" --state {state.name}"
-    reason = f"{why}; `stackly stack associate {state.code} {code.id}{named}` to do it anyway"
+    reason = f"{why}; {lifecycle.follow_command(state, code)}"
     if state.reason != reason:
         await loose_store.write_state(session, state.id, reason=reason)
 

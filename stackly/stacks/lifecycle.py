@@ -13,6 +13,7 @@ from stackly.db import Session
 from stackly.events import store as events
 from stackly.events.model import EventName
 from stackly.stacks import loose_store, store
+from stackly.stacks.config import DEFAULT_STATE
 from stackly.stacks.config_schema import AUTO_DESTROY
 from stackly.stacks.model import CodeStatus, StackCode, StackState, StateStatus
 from stackly.stacks.transitions import CodeEvent, StateEvent, after_code, after_state, holds
@@ -87,7 +88,12 @@ async def code_moved(session: Session, origin: StackCode, code: StackCode, *, sa
     reason = f"{origin.path} {how} to {code.path} in {code.commit[:7]}"
     waiting = [s for s in await _all_loosened(session, origin, reason) if s.status == StateStatus.LOOSE]
     why = f"{reason}; whether it follows is told by a plan against {code.path}"
-    return [await loose_store.write_state(session, s.id, **{**_UNTIED, **_waits_for(code, why)}) for s in waiting]
+    return [
+        await loose_store.write_state(
+            session, s.id, **{**_UNTIED, "successor": code.id, "reason": f"{why}; {follow_command(s, code)}"}
+        )
+        for s in waiting
+    ]
 
 
 async def code_back(session: Session, code: StackCode) -> list[StackState]:
@@ -169,13 +175,18 @@ async def _schedule(session: Session, code: StackCode, state: StackState) -> Non
     await events.record(session, state.account, subject, EventName.LOOSE_DESTROY_SCHEDULED, at.isoformat(), payload)
 
 
-def _waits_for(code: StackCode, reason: str) -> dict[str, Any]:
-    return {"successor": code.id, "reason": reason}
+def follow_command(state: StackState, code: StackCode) -> str:
+    """How a person lets a state follow its code, whatever a plan says."""
+    return f"`stackly stack associate {state.code} {code.id}{_named(state.name)}` to do it anyway"
+
+
+def _named(state: str) -> str:
+    return "" if state == DEFAULT_STATE else f" --state {state}"
 
 
 def _end_it(code: StackCode, reason: str, state: str) -> str:
     """Why it is loose, and both ways out of it."""
-    named = "" if state == "default" else f" --state {state}"
+    named = _named(state)
     return (
         f"{reason}; `stackly stack associate {code.id} TARGET{named}` gives it other code, "
         f"`stackly stack destroy {code.id}{named}` ends it"
