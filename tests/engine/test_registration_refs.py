@@ -1,5 +1,6 @@
 """Branches come, go, and come back; what is wrong with one ref, or one stack, is its own."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from stackly.db import Transactions
 from stackly.engine import gathering
+from stackly.engine.activities.sync import Sync
 from stackly.runs.model import RunKind, RunStatus
 from stackly.stacks import reads
 from tests.engine.syncing import MAIN, Syncing, build, measured, plain
@@ -178,6 +180,19 @@ async def test_a_second_attempt_of_a_sync_that_succeeded_changes_nothing(syncing
     again = await syncing.activities.process(change)
     assert (again.registered, again.runs, again.failed) == (0, [], "")
     assert len(await syncing.runs()) == 1
+
+
+async def test_two_workers_that_take_turns_see_what_the_other_did(syncing: Syncing) -> None:
+    """Each keeps what a ref held when it registered last; that counts for that generation only."""
+    source = syncing.activities._source
+    other = replace(syncing, activities=Sync(syncing.transactions, syncing.storage, source))
+    await syncing.pushed(plain("a", "a"))
+    await other.pushed(plain("b", "b"))
+    syncing.upstream.remove("b")
+    await syncing.sync()
+    assert list(await syncing.codes()) == ["a"]
+    await other.pushed(plain("b", "b"))
+    assert sorted(await syncing.codes()) == ["a", "b"]
 
 
 async def test_the_newest_push_supersedes_what_waits(syncing: Syncing) -> None:
