@@ -41,7 +41,7 @@ function Facts({ stack }: { stack: Stack }) {
       <dt>Kind</dt><dd>{stack.kind}</dd>
       <dt>Code</dt>
       <dd>
-        <Link href={`/repos/${stack.repo_id}`}>{stack.repo}</Link> <code>{stack.path}</code> on {branchOf(stack.ref)} at <code title={stack.commit}>{commit(stack.commit)}</code>
+        <Link href={`/repos/${stack.repo_id}`}>{stack.repo}</Link> {stack.path !== "." && <code>{stack.path}</code>} on {branchOf(stack.ref)} at <code title={stack.commit}>{commit(stack.commit)}</code>
         {stack.status === "loose" && <span className="quiet">, where it was seen last</span>}
       </dd>
       <dt>Registered</dt>
