@@ -10,7 +10,7 @@ from typing import Any
 
 from stackly.db import Json
 from stackly.engine.contracts.control import RefChange
-from tests.properties.platform_parts import Looked
+from tests.properties.looking import Looked
 from tests.properties.reading import Seen, read
 
 MAIN = "refs/heads/main"

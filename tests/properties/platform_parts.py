@@ -1,8 +1,7 @@
 """The way of a push without Temporal: real hub, real webhook handler, real inbox, real syncs, real Postgres and git."""
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -49,6 +48,7 @@ from stackly.stacks import store as stacks
 from stackly.stacks.model import Repo
 from stackly.stacks.transitions import StateEvent
 from tests.engine.syncing import Memory
+from tests.properties.looking import Looked
 from tests.properties.objects import Objects
 
 NO_FAULTS = Faults()
@@ -175,7 +175,7 @@ class Connected:
     objects: Objects
     refs: dict[str, str] = field(default_factory=dict)
     pending: list[int] = field(default_factory=list)
-    on_processed: Callable[[RefChange, "Looked"], None] = lambda *_: None
+    on_processed: Callable[[RefChange, Looked], None] = lambda *_: None
 
     @property
     def path(self) -> Path:
@@ -369,7 +369,7 @@ class Connected:
             )
         await admission.admit(self.platform.transactions, self.repo.account, self.platform.source.book, Limits())
 
-    async def looked(self) -> "Looked":
+    async def looked(self) -> Looked:
         """Everything the platform says of this repository."""
         codes = await self.platform.rows("SELECT * FROM stack_codes WHERE repo = :repo", repo=self.repo.id)
         states = await self.platform.rows(
@@ -381,29 +381,3 @@ class Connected:
             repo=self.repo.id,
         )
         return Looked(codes, states, found)
-
-
-@dataclass(frozen=True)
-class Looked:
-    """Shape: rows; `runs` in the order of their states' sequence."""
-
-    codes: Sequence[Json]
-    states: Sequence[Json]
-    runs: Sequence[Json]
-
-    def queued(self) -> list[Json]:
-        """What could be admitted, in an order that ids, which are chance, have no part in."""
-        at = {c["id"]: (c["ref"], c["path"]) for c in self.codes}
-        found = [r for r in self.runs if r["status"] == "queued" and r["kind"] in {"deploy", "benchmark"}]
-        return sorted(found, key=lambda r: (*at[r["code"]], r["created_at"]))
-
-    def runs_of(self, code: str) -> list[Json]:
-        return [r for r in self.runs if r["code"] == code]
-
-    def states_of(self, code: str) -> list[Json]:
-        return [s for s in self.states if s["code"] == code and s["test"] is None]
-
-
-def body_of(item: hub_store.Delivery) -> Json:
-    found: Json = json.loads(item.body)
-    return found

@@ -20,13 +20,14 @@ def _seed(usual: int) -> int:
     return int(os.environ.get("STACKLY_SEED", usual))
 
 
+@pytest.mark.timeout(900)  # what fails is made short first, and that takes a while
 def test_the_registry_follows_git(begin: Begin, loop: asyncio.AbstractEventLoop) -> None:
     steps = carry_out(begin(Making()), loop, chance=_seed(DAILY_SEED), steps=DAILY_STEPS)
     assert steps >= DAILY_STEPS
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(3 * 3600)
 def test_the_registry_follows_git_for_long(
     begin: Begin, loop: asyncio.AbstractEventLoop, capsys: pytest.CaptureFixture[str]
 ) -> None:
