@@ -25,6 +25,7 @@ PAGES_MOST = 100
 # GitHub names no time for a secondary limit without Retry-After: a minute at least, then twice that, and so on.
 SECONDARY_S = 60.0
 _ANSWERS_KEPT = 2000
+_ANSWER_BYTES = 32 * 1024  # one object, not a page of a log that is never the same again
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # A repeated call of these ends in the same state: only they are tried again after a failure whose effect is unknown.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})
@@ -184,7 +185,7 @@ class Rest:
             self._kept.move_to_end(key)
             return known[1]
         etag = answer.headers.get("etag")
-        if method == "GET" and answer.status_code == 200 and etag:
+        if method == "GET" and answer.status_code == 200 and etag and len(answer.content) <= _ANSWER_BYTES:
             self._kept[key] = (etag, answer)
             while len(self._kept) > _ANSWERS_KEPT:
                 self._kept.popitem(last=False)
