@@ -40,7 +40,9 @@ class Found:
         A closure without problems rests on its directory and the modules outside it alone. One with problems rests on
         what is not there, and is found anew.
         """
-        stale = {path for path, _ in lost if path in self.closures} | self.unsound | (self.closures.keys() - paths)
+        stale = {path for path, _ in lost if path in self.closures} | self.unsound
+        if not self.closures.keys() <= paths:
+            stale |= self.closures.keys() - paths
         stale = stale.union(*(self.users.get(place, ()) for place in lost))
         closures, users = self.closures.copy(), self.users.copy()
         modules = {module for path in stale for module in closures.pop(path).modules}

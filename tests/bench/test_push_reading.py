@@ -94,12 +94,15 @@ async def _read(repo: Repository, commit: str) -> int:
     return len(differing)
 
 
-async def _timed(repo: Repository, n: int) -> float:
+async def _timed(repo: Repository, n: int) -> tuple[float, float]:
+    """Seconds from the announcement on, and of that without the transfer."""
     commit = repo.push(n)
-    await repo.mirror().fetch()
     started = time.perf_counter()
+    await repo.mirror().fetch()
+    fetched = time.perf_counter()
     assert await _read(repo, commit) == 1
-    return time.perf_counter() - started
+    done = time.perf_counter()
+    return done - started, done - fetched
 
 
 async def test_a_push_to_one_of_5000_stacks_costs_as_one_of_50(tmp_path: Path) -> None:
@@ -109,13 +112,18 @@ async def test_a_push_to_one_of_5000_stacks_costs_as_one_of_50(tmp_path: Path) -
         await repo.mirror().fetch()
         assert await _read(repo, commit) == repo.stacks
     gc.collect()
-    times: dict[int, list[float]] = {few.stacks: [], many.stacks: []}
+    times: dict[int, list[tuple[float, float]]] = {few.stacks: [], many.stacks: []}
     for n in range(PUSHES):
         for repo in (few, many):
             times[repo.stacks].append(await _timed(repo, n))
-    short, long = (statistics.median(times[repo.stacks]) for repo in (few, many))
-    print(f"\npush: 1 of 50 {short * 1000:.1f} ms, 1 of 5000 {long * 1000:.1f} ms, ratio {long / short:.2f}")  # noqa: T201 - a bench prints
-    record(push_1_of_5000_vs_1_of_50=round(long / short, 3), push_1_of_5000_ms=round(long * 1000, 1))
+    # The lower quartile: what others do on the machine only ever adds.
+    low = {
+        stacks: [statistics.quantiles(c)[0] * 1000 for c in zip(*seen, strict=True)] for stacks, seen in times.items()
+    }
+    whole, read = (low[many.stacks][n] / low[few.stacks][n] for n in (0, 1))
+    print(f"\npush, and its reading without the transfer, in ms: {low}; ratios {whole:.2f}, {read:.2f}")  # noqa: T201 - a bench prints
+    record(push_1_of_5000_vs_1_of_50=round(read, 3), push_with_fetch_1_of_5000_vs_1_of_50=round(whole, 3))
+    record(push_1_of_5000_ms=round(low[many.stacks][1], 1))
 
 
 async def test_the_first_sync_of_5000_files(tmp_path: Path) -> None:
