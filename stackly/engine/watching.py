@@ -67,9 +67,9 @@ def _directory(pattern: str) -> str:
 
 
 def _above(path: str) -> list[str]:
-    """Every directory a file is in, the repository itself as ''."""
+    """Every directory a file is in, the repository itself as '', and the path: `a/**` fits a file `a` as well."""
     parts = path.split("/")
-    return ["/".join(parts[:i]) for i in range(len(parts))]
+    return ["/".join(parts[:i]) for i in range(len(parts) + 1)]
 
 
 def would_start(changed: Changed | None, directories: Iterable[str], watching: Watching) -> str:
