@@ -194,7 +194,7 @@ class GitTreeRow(Base):
 event.listen(
     Base.metadata,
     "after_create",
-    DDL(
+    DDL(  # type: ignore[no-untyped-call] # SQLAlchemy's own has no types
         "CREATE OR REPLACE VIEW git_cache AS"
         " SELECT r.clone_url AS repo_url, e.commit AS commit_hash, e.path, b.content, e.cached_at"
         " FROM git_entries e JOIN repos r ON r.id = e.repo JOIN git_blobs b ON b.oid = e.oid"
