@@ -156,7 +156,7 @@ class Inbox:
             if connection is None or connection.is_closed():
                 connection = await self._connect()
             await self._store(connection, batch)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+        except Exception as e:  # noqa: BLE001 - asyncpg's own mistakes on a dying connection too: a slot must outlive all
             _log.warning("inbox.postgres_failed", error=type(e).__name__, waiting=len(batch))
             for waiting in batch:
                 self._answer(waiting, Unavailable("Postgres is not reachable; send the delivery again."))

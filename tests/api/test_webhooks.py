@@ -229,6 +229,27 @@ async def test_the_inbox_recovers_when_its_connection_dies(database: str, transa
     assert not isinstance(outcomes[-1], Exception)
 
 
+class _Confused(Inbox):
+    """A driver that loses its head once, on a connection that dies under it."""
+
+    confused = False
+
+    async def _store(self, connection: object, batch: object) -> None:
+        if not self.confused:
+            self.confused = True
+            raise RuntimeError("the driver did not expect this")
+        await super()._store(connection, batch)  # type: ignore[arg-type]
+
+
+async def test_no_error_of_the_driver_ends_a_slot(database: str) -> None:
+    inbox = _Confused(database, slots=1)
+    await inbox.start()
+    with pytest.raises(Unavailable):
+        await inbox.accept(_arrival("first"))
+    assert (await inbox.accept(_arrival("second"))).fresh
+    await inbox.close()
+
+
 async def test_a_connection_that_died_unused_costs_no_delivery(database: str, transactions: db.Transactions) -> None:
     inbox = Inbox(database, slots=1)
     await inbox.start()

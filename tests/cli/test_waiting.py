@@ -129,7 +129,10 @@ def test_what_cannot_be_undone_is_asked_for(api: FakeApi, stackly: Stackly) -> N
 def test_an_interrupt_leaves_the_run_alone(api: FakeApi, home: Path) -> None:
     api.streams("r1", Stream([RUNNING], holds_s=60))
     argv = [sys.executable, "-m", "stackly.cli.main", "run", "wait", "r1"]
+    # A shell's background job ignores SIGINT, and hands that on to what it starts: here somebody sits at a terminal.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
+    signal.signal(signal.SIGINT, ignored)
     assert process.stderr is not None
     assert b"running" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
