@@ -39,11 +39,11 @@ setup: $(SYNCED) $(WEB_BUILT) ## Install dependencies and build the page
 test: setup test-fast test-platform ## The whole suite, on real parts
 
 test-fast: $(SYNCED) ## Unit and integration tests
-	$(PYTEST) -n 2 --dist loadfile -m "not e2e and not chaos and not bench"
+	$(PYTEST) -n 3 --dist loadfile --durations=25 -m "not e2e and not chaos and not bench"
 
 # Most of their time is waiting: three workers, each with platforms of its own, share two cores well.
 test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill parts of it
-	$(PYTEST) -n 3 --dist loadfile -m "e2e or chaos"
+	$(PYTEST) -n 3 --dist loadfile --durations=15 -m "e2e or chaos"
 
 # Exit 5 says: no test of this tier.
 test-e2e: $(SYNCED) ## Tests of the whole platform

@@ -1,6 +1,7 @@
 """One history of pushes, told in every way a network can garble it: one look later every world is the same."""
 
 import asyncio
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from tests.properties.conftest import Begin
 from tests.properties.machine import SyncMachine
 from tests.properties.model import dump
 from tests.properties.platform_parts import Making, Platform
+
+NIGHTLY = os.environ.get("STACKLY_NIGHTLY") == "1"
 
 # A push by what happened to what announced it on its way out.
 Push = Callable[[SyncMachine, str], None]
@@ -100,6 +103,8 @@ WAYS: tuple[Way, ...] = (
     Way("refused", arriving="status"),
     *(Chance(f"by chance {seed}", seed=seed) for seed in range(2)),
 )
+# One of each sort every day: never there, there at the wrong time, there and not believed, and everything at once.
+DAILY = frozenset({"dropped", "reversed", "forged", "by chance 0"})
 
 
 @pytest.mark.timeout(900)
@@ -107,7 +112,7 @@ def test_the_same_pushes_end_in_the_same_registry(begin: Begin, loop: asyncio.Ab
     platform = begin(Making())
     right = _told(platform, loop, Way("as it should be"))
     assert len(right) > 8
-    for way in WAYS:
+    for way in [w for w in WAYS if NIGHTLY or w.name in DAILY]:
         assert _told(platform, loop, way) == right, way.name
 
 
