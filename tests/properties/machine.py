@@ -41,6 +41,7 @@ class SyncMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.is_broken = False
+        self.has_begun = False
         self.repo: Connected = self.do(self.platform.connect())
         self.name = self.repo.repo.full_name.partition("/")[2]
         self.model = Model(self.repo.path)
@@ -63,7 +64,8 @@ class SyncMachine(RuleBasedStateMachine):
             raise
 
     def check_invariants(self, *args: Any, **kwargs: Any) -> None:
-        type(self).steps += 1  # hypothesis asks for the invariants once after every rule
+        type(self).steps += self.has_begun  # hypothesis asks for the invariants once before the first rule as well
+        self.has_begun = True
         super().check_invariants(*args, **kwargs)
 
     # people
