@@ -34,11 +34,11 @@ async def hook(transactions: db.Transactions) -> tuple[str, bytes]:
 
 
 async def _acked_but_lost(
-    serve: Serve, which: str, hook: tuple[str, bytes], transactions: db.Transactions
+    serve: Serve, which: str, hook: tuple[str, bytes], transactions: db.Transactions, kills: int = KILLS
 ) -> tuple[int, int]:
     """Shape: (acknowledged, of these not in Postgres) over some kills in the middle of a load."""
     acked: list[str] = []
-    for n in range(KILLS):
+    for n in range(kills):
         server = await serve(which)
         load = Load(server.port, *hook)
         running = asyncio.create_task(load.run(64, 60))
@@ -69,7 +69,7 @@ async def test_what_was_acknowledged_survives_a_kill(
 async def test_an_acknowledgement_before_the_commit_is_caught(
     serve: Serve, hook: tuple[str, bytes], transactions: db.Transactions
 ) -> None:
-    """Negative control: the same kills find the mutation."""
-    acked, lost = await _acked_but_lost(serve, "ack-first", hook, transactions)
+    """Negative control: one such kill finds the mutation."""
+    acked, lost = await _acked_but_lost(serve, "ack-first", hook, transactions, kills=1)
     assert acked > 0
     assert lost > 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, Request, Response, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, Response, async_playwright, expect
 
 from stackly import db
 from stackly.accounts.model import Role
@@ -26,6 +26,9 @@ from tests.web.serving import Upstream, listening, serving
 
 GUIDS = ("3f1c6d1e-0000-11ef-8000-00000000000a", "3f1c6d1e-0000-11ef-8000-00000000000b")
 HEIGHT = 900
+# Patience, not a promise: the machine may be doing much else.
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ async def signed_in(browser: Browser, site: Site) -> AsyncIterator[BrowserContex
 async def visit(signed_in: BrowserContext, site: Site) -> AsyncIterator[Visit]:
     """A fresh page of an administrator; whatever went wrong on it fails the test."""
     page = await signed_in.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE_MS)
     made = Visit(page, site).watch()
     yield made
     await page.close()
