@@ -11,6 +11,8 @@ export npm_config_cache ?= $(ROOT)/.cache/npm
 # A caller's own environment or Terraform settings must not leak in.
 unexport VIRTUAL_ENV
 unexport TF_CLI_CONFIG_FILE
+# Else each of the platform's processes compiles all that it imports, for seconds, at every start.
+unexport PYTHONDONTWRITEBYTECODE
 
 UV_VERSION := 0.13.8
 PYTHON ?= python3
@@ -84,7 +86,7 @@ $(BIN)/uv:
 	  || { rm -rf $(VENV); echo "No pip was found to set up .venv: apt-get install python3-venv" >&2; exit 1; }
 
 $(SYNCED): $(BIN)/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --frozen --quiet
+	$(BIN)/uv sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # The wheel's own npm script does not find its parts: a script of ours starts it where they are.

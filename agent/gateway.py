@@ -43,7 +43,8 @@ _KINDS: dict[grpc.StatusCode, type[StacklyError]] = {
 }
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # In spite of its name also how long one attempt, with its TLS handshake, may take.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
