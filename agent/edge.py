@@ -83,6 +83,8 @@ class EdgeWork:
         version, reported = await self._server.start(given, context.cancelled)
         self._remember(given)
         described = fingerprint.of_machine(self.directory) | {"server_version": version}
+        if isinstance(self._server, ContainerServer):
+            described |= self._server.image
         context.log(f"Postgres {version} answers on {given.listen}:{given.port}")
         return DatabaseOutcome(version, reported, described, clock.monotonic() - began)
 
@@ -156,7 +158,7 @@ class EdgeWork:
     async def _choose(self, workload: WorkloadSpec, endpoint: Endpoint, context: StepContext) -> Generator:
         if workload.driver == "pgbench":
             version = workload.driver_version or await self._server_major(endpoint)
-            return Pgbench(self._binaries(version))
+            return Pgbench(binaries.for_server(version, self._settings.postgres_binaries))
         if workload.driver == "stroppy":
             wanted = self._settings
             source = install.Source(wanted.cache, wanted.stroppy, wanted.stroppy_manifest)

@@ -20,12 +20,16 @@ from stackly.engine.contracts.site import (
     BootInput,
     BootOutcome,
     DestroyOutcome,
+    ImageInput,
+    ImageOutcome,
     InventoryInput,
     InventoryOutcome,
     ModuleInput,
     PlanOutcome,
     ProbeInput,
     ProbeOutcome,
+    PullInput,
+    PullOutcome,
     RemoveInput,
     RemoveOutcome,
 )
@@ -142,6 +146,14 @@ class SiteWork:
         )
         await session.close()
         return DestroyOutcome(reader.changes.get("remove", 0), clock.monotonic() - started)
+
+    async def find_image(self, given: ImageInput, context: StepContext) -> ImageOutcome:
+        return await self._targets.get(given.target).find_image(given.image, context)
+
+    async def pull_image(self, given: PullInput, context: StepContext) -> PullOutcome:
+        started = clock.monotonic()
+        pulled = await self._targets.get(given.target).pull_image(given.image, context, given.timeout_s)
+        return PullOutcome(pulled, clock.monotonic() - started)
 
     async def boot(self, given: BootInput, context: StepContext) -> BootOutcome:
         started = clock.monotonic()

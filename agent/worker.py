@@ -37,12 +37,16 @@ from stackly.engine.contracts.site import (
     BootInput,
     BootOutcome,
     DestroyOutcome,
+    ImageInput,
+    ImageOutcome,
     InventoryInput,
     InventoryOutcome,
     ModuleInput,
     PlanOutcome,
     ProbeInput,
     ProbeOutcome,
+    PullInput,
+    PullOutcome,
     RemoveInput,
     RemoveOutcome,
     SiteActivities,
@@ -61,6 +65,8 @@ class SiteHands(Protocol):
     async def plan(self, given: ModuleInput, context: StepContext) -> PlanOutcome: ...
     async def apply(self, given: ApplyInput, context: StepContext) -> ApplyOutcome: ...
     async def destroy(self, given: ModuleInput, context: StepContext) -> DestroyOutcome: ...
+    async def find_image(self, given: ImageInput, context: StepContext) -> ImageOutcome: ...
+    async def pull_image(self, given: PullInput, context: StepContext) -> PullOutcome: ...
     async def boot(self, given: BootInput, context: StepContext) -> BootOutcome: ...
     async def remove(self, given: RemoveInput, context: StepContext) -> RemoveOutcome: ...
     async def inventory(self, given: InventoryInput, context: StepContext) -> InventoryOutcome: ...
@@ -97,6 +103,14 @@ class SiteWorker(SiteActivities):
     @activity.defn(name="site.destroy")
     async def destroy(self, given: ModuleInput) -> DestroyOutcome:
         return await self._steps.execute(given.key, lambda c: self._hands.destroy(given, c), DestroyOutcome)
+
+    @activity.defn(name="site.find_image")
+    async def find_image(self, given: ImageInput) -> ImageOutcome:
+        return await self._steps.execute(given.key, lambda c: self._hands.find_image(given, c), ImageOutcome)
+
+    @activity.defn(name="site.pull_image")
+    async def pull_image(self, given: PullInput) -> PullOutcome:
+        return await self._steps.execute(given.key, lambda c: self._hands.pull_image(given, c), PullOutcome)
 
     @activity.defn(name="site.boot")
     async def boot(self, given: BootInput) -> BootOutcome:
@@ -186,7 +200,10 @@ def site_workers(
     """Two queues with slots of their own: taking down never waits behind work (ENGINE rule 14)."""
     own = SiteWorker(hands, steps)
     undo: list[Callable[..., Any]] = [own.remove, own.destroy, own.inventory]
-    everything: list[Callable[..., Any]] = [own.probe, own.plan, own.apply, own.boot, *undo]
+    everything: list[Callable[..., Any]] = [
+        *(own.probe, own.plan, own.apply, own.boot, own.find_image, own.pull_image),
+        *undo,
+    ]
     return [
         _worker(client, site_queue(agent_id), everything, settings.site_slots, settings),
         _worker(client, teardown_queue(agent_id), undo, settings.teardown_slots, settings),

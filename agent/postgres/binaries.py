@@ -51,6 +51,17 @@ def installed(extra: Sequence[Path] = ()) -> dict[int, Binaries]:
     return offered
 
 
+def for_server(version: str, extra: Sequence[Path] = ()) -> Binaries:
+    """Programs that speak to a server of this version: its own major's, else the next newer one's, else the newest.
+
+    A server from an image may be of a major that is not installed here. Raises: NotFound when nothing is.
+    """
+    offered, major = installed(extra), version.partition(".")[0]
+    if not offered or not major.isdigit() or int(major) in offered:
+        return of_major(version, extra)
+    return offered[min((m for m in offered if m > int(major)), default=max(offered))]
+
+
 def of_major(version: str, extra: Sequence[Path] = ()) -> Binaries:
     """Raises: NotFound with the list of majors there are."""
     offered = installed(extra)

@@ -51,6 +51,12 @@ class ContainerServer:
         self._labels = dict(labels)
         self._binaries = binaries
         self._container: Any = None
+        self._image = ""
+
+    @property
+    def image(self) -> dict[str, str]:
+        """What the server was started from. Shape: `image` as it was named, `image_id` the content's own."""
+        return {"image": self._image, "image_id": str(self._container.attrs["Image"])}
 
     async def start(self, given: DatabaseInput, cancelled: asyncio.Event) -> tuple[str, dict[str, str]]:
         """Raises: Faulty with the server's own words; Cancelled."""
@@ -73,9 +79,24 @@ class ContainerServer:
 
     def _create(self, given: DatabaseInput) -> None:
         client = docker_client()
-        name = given.image or image.ensure(client, self._required_binaries())
-        container = client.containers.create(
-            name,
+        self._image = given.image or image.ensure(client, self._required_binaries())
+        container = self._made(client)
+        self._container = container
+        container.put_archive("/", self._archive(given, client, _uid_of(container)))
+        container.start()
+
+    def _made(self, client: Any) -> Any:
+        import docker.errors  # late: see docker_client
+
+        try:
+            return self._made_of(client)
+        except docker.errors.ImageNotFound as error:
+            why = "it was deleted since the run got it; run it again"
+            raise Faulty(f"Image {self._image} is not on this machine any more: {why}.") from error
+
+    def _made_of(self, client: Any) -> Any:
+        return client.containers.create(
+            self._image,
             entrypoint=["/bin/sh", f"{HOME}/start.sh"],
             command=[],
             user="postgres",
@@ -86,9 +107,6 @@ class ContainerServer:
             working_dir="/",
             stop_signal="SIGINT",
         )
-        self._container = container
-        container.put_archive("/", self._archive(given, client, _uid_of(container)))
-        container.start()
 
     def _required_binaries(self) -> Binaries:
         if self._binaries is None:

@@ -11,6 +11,8 @@ from stackly import clock
 from stackly.engine.contracts.edge import DatabaseInput
 from stackly.errors import Faulty, Unavailable
 
+_HAS_CHECKPOINT_ROLE = 150000
+
 
 def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
@@ -44,7 +46,9 @@ async def create_load_role(door: Door, credentials: Credentials) -> None:
         secret = quote_text(verifier(credentials.user_password))
         await connection.execute(f"{verb} ROLE {role} LOGIN NOSUPERUSER PASSWORD {secret}")
         # CHECKPOINT and statistics of other sessions, without being a superuser.
-        await connection.execute(f"GRANT pg_checkpoint, pg_monitor TO {role}")
+        number = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
+        granted = "pg_checkpoint, pg_monitor" if number >= _HAS_CHECKPOINT_ROLE else "pg_monitor"
+        await connection.execute(f"GRANT {granted} TO {role}")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", credentials.database):
             await connection.execute(f"CREATE DATABASE {database} OWNER {role}")
 

@@ -14,11 +14,13 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from agent.context import StepContext
+from agent.targets.daemon import DockerDaemon
+from agent.targets.images import Images
 from agent.targets.machine import Machines
 from agent.targets.pause import ensure_pause
 from agent.targets.target import Target, TargetSite
 from stackly import clock, log
-from stackly.engine.contracts.site import BootInput, InventoryItem, MachineSpec, ProbeOutcome
+from stackly.engine.contracts.site import BootInput, ImageOutcome, InventoryItem, MachineSpec, ProbeOutcome
 from stackly.errors import Faulty, Unavailable
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ class DockerTarget(Target):
         self._site = site
         self._machines = Machines(site, "docker-machines")
         self._home = str(site.home.absolute())
+        self._images = Images(DockerDaemon(partial(connect, site.docker_socket)))
 
     async def _call(self, work: Callable[[Any], T]) -> T:
         """Talk to the daemon in a thread, on a connection of its own. Raises: Unavailable, Faulty."""
@@ -153,6 +156,12 @@ class DockerTarget(Target):
         undo.append(lambda again: again.containers.get(made).remove(force=True, v=True))
         api.start(made)
         return made, int(api.inspect_container(made)["State"]["Pid"])
+
+    async def find_image(self, name: str, context: StepContext) -> ImageOutcome:
+        return await self._images.find(name, context)
+
+    async def pull_image(self, name: str, context: StepContext, timeout_s: float) -> bool:
+        return await self._images.bring(name, context, timeout_s)
 
     async def remove(self, run: str, test: str) -> list[str]:
         """Edge agents first, so that nobody starts a container behind us; then containers, networks, volumes."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from agent.context import StepContext
-from stackly.engine.contracts.site import BootInput, InventoryItem, ProbeOutcome
+from stackly.engine.contracts.site import BootInput, ImageOutcome, InventoryItem, ProbeOutcome
+from stackly.errors import Invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ class Target(ABC):
     @abstractmethod
     async def boot(self, given: BootInput, context: StepContext) -> dict[str, str]:
         """Machine name -> its edge agent's id. What already runs is kept."""
+
+    async def find_image(self, name: str, context: StepContext) -> ImageOutcome:  # noqa: ARG002 - for those that can
+        """What the name means just now. Raises: Invalid where there are no images; Denied; Cancelled."""
+        raise self._no_images()
+
+    async def pull_image(self, name: str, context: StepContext, timeout_s: float) -> bool:  # noqa: ARG002 - as above
+        """Have it here; True when it was pulled. Raises: Invalid, Denied, NotFound, Faulty; Cancelled."""
+        raise self._no_images()
+
+    def _no_images(self) -> Invalid:
+        return Invalid(f"Target {self.name} runs installed programs, no images; use target docker for database.image.")
 
     @abstractmethod
     async def remove(self, run: str, test: str) -> list[str]:

@@ -94,12 +94,17 @@ async def start(
         branch=base["branch"],
         commit=base["commit"],
         trigger=_trigger(actor, f"refs/heads/{base['branch']}", kind, why),
-        spec=_fresh(base, code, state) if run_kind is RunKind.DEPLOY else dict(base["spec"]),
+        spec=_fresh(base, code, state) if run_kind is RunKind.DEPLOY else _measured(base, again=kind == "rerun"),
         digest=base["digest"] if run_kind is RunKind.BENCHMARK else None,
     )
     run = await service.create_run(session, new)
     assert run is not None  # the cause is new: nothing can have been there before
     return run.id
+
+
+def _measured(base: Json, *, again: bool) -> dict[str, Any]:
+    """A benchmark's. A rerun starts the very images of its run; a new start asks what their names mean now."""
+    return dict(base["spec"]) if again else loose.unlearnt(base["spec"])
 
 
 def _fresh(base: Json, code: StackCode, state: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from stackly.stacks.transitions import StateEvent, holds
 _log = log.get("engine")
 
 BATCH = 50
-_LEARNT = frozenset({"plan", "plans"})
+_LEARNT = frozenset({"plan", "plans", "images"})
 
 
 class NeverDeployed(Conflict):

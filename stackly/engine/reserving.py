@@ -5,6 +5,7 @@ from typing import Any
 
 from stackly import db
 from stackly.db import Session
+from stackly.engine import images
 from stackly.engine.contracts.control import Reserved
 from stackly.engine.contracts.edge import Endpoint
 from stackly.engine.contracts.site import MachineSpec
@@ -84,7 +85,7 @@ async def _place(session: Session, run: Run, test: TestRecord, state: StackState
     extra = {
         "network_cidr": lease.cidr,
         "lease": lease.id,
-        "machines": [asdict(m) for m in _machines(placement, test)],
+        "machines": [asdict(m) for m in _machines(run, placement, test)],
         "labels": _labels(run, test),
     }
     await obligations.extend_kit(session, state.id, extra)
@@ -128,8 +129,8 @@ def _labels(run: Run, test: TestRecord) -> dict[str, str]:
     return {"stackly_run": run.id, "stackly_test": test.test, "stackly_account": run.account}
 
 
-def _machines(placement: Placement, test: TestRecord) -> list[MachineSpec]:
-    image = str((test.spec.get("database") or {}).get("image") or "")
+def _machines(run: Run, placement: Placement, test: TestRecord) -> list[MachineSpec]:
+    image = images.pinned(run.spec, str((test.spec.get("database") or {}).get("image") or ""))
     return [
         MachineSpec(
             name=m.name,
@@ -150,7 +151,7 @@ def _held(run: Run, test: TestRecord, placement: Placement, state: StackState) -
         ready=True,
         epoch=state.epoch,
         network_cidr=placement.cidr,
-        machines=_machines(placement, test),
+        machines=_machines(run, placement, test),
         labels=_labels(run, test),
         database_machine=placement.database,
         load_machine=placement.load,

@@ -141,6 +141,7 @@ class Blocker(StrEnum):
     QUEUE = "queue"
     AGENT = "agent"
     POLICY = "policy"
+    IMAGE = "image"  # of a run that was admitted already
 
 
 @dataclass(frozen=True, slots=True)

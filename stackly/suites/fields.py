@@ -84,7 +84,7 @@ DATABASE = Record(
         Field(
             "image",
             Text("an image with a tag or digest", r"[^\s]+", longest=300),
-            doc="a container image, never latest",
+            doc="a container image, never latest; found once a run, awaited up to 30 minutes; target docker",
         ),
         Field("connection", Text("the name of a secret", "[A-Za-z0-9_.-]+", longest=100), doc="name of a secret"),
         Field("settings", MapOf(Verbatim(), "settings", _OPTION), {}, doc="postgresql.conf"),

@@ -19,6 +19,7 @@ class Offer:
 
 
 TARGETS = ("local", "docker")
+WITH_IMAGES = frozenset({"docker"})
 
 
 def problems(suite: Suite, resolved: ResolvedSuite, offer: Offer) -> list[FileProblem]:
@@ -46,9 +47,11 @@ def _database(test: ResolvedTest, offer: Offer, _: Mapping[str, object]) -> Foun
     asked = test.database
     if asked.connection:
         yield "database.connection", "`connection` is not in this release; delete it, and a database is started."
-    if asked.image:
-        yield "database.image", "`image` is not in this release; delete it, and the platform's own is used."
-    if asked.version not in offer.majors:
+    has_image = bool(asked.image) and offer.target in WITH_IMAGES
+    if asked.image and not has_image:
+        instead = 'write `target = "docker"` in stackly.hcl, or delete `image`'
+        yield "database.image", f"Target {offer.target} runs installed programs, no images; {instead}."
+    if asked.version not in offer.majors and not has_image:
         offered = ", ".join(f'"{m}"' for m in offer.majors) or "none"
         yield "database.version", f"Target {offer.target} offers {offered}, not {asked.version}; write one of them."
 

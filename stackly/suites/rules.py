@@ -1,9 +1,9 @@
 """What has to fit together within one test. Each rule reports at the line that breaks it."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from stackly.suites import images
 from stackly.suites.document import Node
 from stackly.suites.fields import OWNED_SETTINGS, PARAMS, WORKLOADS
 from stackly.suites.kinds import Json
@@ -24,10 +24,8 @@ def _database(test: Json, path: str, on: Reading) -> None:
     version, image = given.get("version"), given.get("image")
     if version and not (image or given.get("connection")) and version.split(".")[0] not in SUPPORTED_MAJORS:
         on.bad_at(f"{here}.version", f"Version {version} needs an `image`; without one write 16, 17 or 18.")
-    if image and not re.search(r"(@sha256:[0-9a-f]{64}|:[^/:@]+)$", image):
-        on.bad_at(f"{here}.image", "The image has no tag; add one that names a version, or a digest.")
-    elif image and image.endswith(":latest"):
-        on.bad_at(f"{here}.image", "`latest` names another image tomorrow; write a tag that stays, or a digest.")
+    if image and (wrong := images.problem(image)):
+        on.bad_at(f"{here}.image", wrong)
     for name in given.get("settings", {}):
         if name.lower() in OWNED_SETTINGS:
             on.bad_at(f"{here}.settings.{name}", f"`{name}` is set by Stackly; delete it here.")

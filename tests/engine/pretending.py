@@ -31,6 +31,8 @@ from stackly.engine.contracts.site import (
     BootInput,
     BootOutcome,
     DestroyOutcome,
+    ImageInput,
+    ImageOutcome,
     InventoryInput,
     InventoryItem,
     InventoryOutcome,
@@ -38,6 +40,8 @@ from stackly.engine.contracts.site import (
     PlanOutcome,
     ProbeInput,
     ProbeOutcome,
+    PullInput,
+    PullOutcome,
     RemoveInput,
     RemoveOutcome,
     SiteActivities,
@@ -70,6 +74,8 @@ class Faults:
     changes: tuple[int, int, int] = (1, 0, 0)
     tps: float = 1000.0
     valid: bool = True
+    # What looks at an image see, one after the other; the last goes on. A text is an error.
+    images: dict[str, list[ImageOutcome | str]] = field(default_factory=dict)
 
 
 class Pretend:
@@ -85,7 +91,19 @@ class Pretend:
         self.done: list[str] = []
         self.executed: Counter[StepKey] = Counter()
         self.process = ids.new_id()
+        self.looked: list[str] = []
+        self.pulled: list[str] = []
+        self.databases: list[DatabaseInput] = []
         self._running: dict[StepKey, asyncio.Task[None]] = {}
+
+    def image(self, name: str) -> ImageOutcome:
+        """The next thing that a look at it sees. Raises: ApplicationError, as a failed step does."""
+        self.looked.append(name)
+        seen = self.faults.images[name]
+        found = seen.pop(0) if len(seen) > 1 else seen[0]
+        if isinstance(found, str):
+            raise ApplicationError(found, type=STEP_FAILED, non_retryable=True)
+        return found
 
     async def step(self, key: StepKey, outcome: T) -> T:
         verdict = await self.begin(key)
@@ -149,6 +167,15 @@ class Site(SiteActivities):
     async def destroy(self, given: ModuleInput) -> DestroyOutcome:
         return await self.p.step(given.key, DestroyOutcome(1, 0.1))
 
+    @activity.defn(name="site.find_image")
+    async def find_image(self, given: ImageInput) -> ImageOutcome:
+        return await self.p.step(given.key, self.p.image(given.image))
+
+    @activity.defn(name="site.pull_image")
+    async def pull_image(self, given: PullInput) -> PullOutcome:
+        self.p.pulled.append(given.image)
+        return await self.p.step(given.key, PullOutcome(pulled=True, seconds=0.1))
+
     @activity.defn(name="site.boot")
     async def boot(self, given: BootInput) -> BootOutcome:
         agents = {m.name: "pretend" for m in given.machines}
@@ -169,7 +196,9 @@ class Edge(EdgeActivities):
 
     @activity.defn(name="edge.start_database")
     async def start_database(self, given: DatabaseInput) -> DatabaseOutcome:
-        return await self.p.step(given.key, DatabaseOutcome("16.1", {}, {"cpu": "x"}, 0.1))
+        self.p.databases.append(given)
+        described = {"cpu": "x"} | ({"image": given.image} if given.image else {})
+        return await self.p.step(given.key, DatabaseOutcome("16.1", {}, described, 0.1))
 
     @activity.defn(name="edge.install")
     async def install(self, given: InstallInput) -> InstallOutcome:

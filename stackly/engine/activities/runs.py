@@ -8,12 +8,14 @@ from temporalio import activity
 
 from stackly import clock, db
 from stackly.db import Session, Transactions
-from stackly.engine import gates, loose, teardowns
+from stackly.engine import awaiting, gates, images, loose, teardowns
 from stackly.engine.contracts.control import (
     ApplyRecord,
     Boundary,
     Claim,
     GateAnswer,
+    ImageAwaited,
+    ImageFound,
     PlanRecord,
     RunActivities,
     RunEnd,
@@ -24,6 +26,7 @@ from stackly.engine.contracts.control import (
     VerifyAnswer,
 )
 from stackly.engine.contracts.steps import StepKey
+from stackly.engine.contracts.timings import IMAGE_PATIENCE, IMAGE_PULL
 from stackly.engine.failures import tell_all
 from stackly.engine.policies import PolicyBook
 from stackly.engine.telling import tell
@@ -78,9 +81,12 @@ TEARDOWN_ROOM = timedelta(hours=3)
 
 @tell_all
 class Runs(RunActivities):
-    def __init__(self, transactions: Transactions, book: PolicyBook) -> None:
+    def __init__(
+        self, transactions: Transactions, book: PolicyBook, image_patience: timedelta = IMAGE_PATIENCE
+    ) -> None:
         self._transactions = transactions
         self._book = book
+        self._image_patience = image_patience
 
     @activity.defn(name="run.begin")
     async def begin(self, claim: Claim) -> RunPlan:
@@ -91,11 +97,31 @@ class Runs(RunActivities):
                 return RunPlan(carry=False)
             if mine.status is RunStatus.STARTING:
                 at = await db.now(session)
-                deadline = timedelta(seconds=_timeout_s(mine)) + TEARDOWN_ROOM
+                deadline = timedelta(seconds=_timeout_s(mine)) + TEARDOWN_ROOM + self._image_room(mine)
                 mine = await store.transition(session, mine, _BEGINS[mine.kind], at=at, deadline=deadline)
                 if mine.status is RunStatus.PLANNING:
                     await tell(session, mine, EventName.PLAN_INITIATED)
-            return await _plan_of(session, mine)
+            return await _plan_of(session, mine, self._image_patience)
+
+    def _image_room(self, run: Run) -> timedelta:
+        """A run's own time begins when its images are here."""
+        wanted = images.of_spec(run.spec)
+        return self._image_patience + len(wanted) * IMAGE_PULL if wanted else timedelta(0)
+
+    @activity.defn(name="run.image_awaited")
+    async def image_awaited(self, given: ImageAwaited) -> None:
+        async with self._transactions() as session:
+            await awaiting.tell(session, given)
+
+    @activity.defn(name="run.image_found")
+    async def image_found(self, given: ImageFound) -> str:
+        async with self._transactions() as session:
+            return await awaiting.keep(session, given)
+
+    @activity.defn(name="run.images_here")
+    async def images_here(self, run: str) -> None:
+        async with self._transactions() as session:
+            await awaiting.over(session, run)
 
     @activity.defn(name="run.board")
     async def board(self, run: str) -> TestBoard:
@@ -200,7 +226,7 @@ def _timeout_s(run: Run) -> float:
     return float((run.spec.get("budget") or {}).get("max_duration_s") or DEFAULT_TIMEOUT_S)
 
 
-async def _plan_of(session: Session, run: Run) -> RunPlan:
+async def _plan_of(session: Session, run: Run, image_patience: timedelta) -> RunPlan:
     if run.kind is RunKind.DESTROY:
         obligation = await obligations.find_open(session, run.state)
         module: dict[str, Any] = dict(obligation.kit) if obligation else dict(run.spec)
@@ -216,6 +242,9 @@ async def _plan_of(session: Session, run: Run) -> RunPlan:
         parallel=int((run.spec.get("suite") or {}).get("parallel", 1)),
         timeout_s=_timeout_s(run),
         plans=int(run.spec.get("plans", 1)),
+        images=images.of_spec(run.spec) if run.kind is RunKind.BENCHMARK else {},
+        image_patience_s=image_patience.total_seconds(),
+        started=clock.iso(run.started_at) if run.started_at else "",
     )
 
 
@@ -246,6 +275,7 @@ async def _tearing_down(session: Session, run: str, test: str) -> None:
 async def _finish_benchmark(session: Session, run: Run, end: RunEnd) -> None:
     """Succeeded when every test has a valid result, whatever its verdict; the gate decides what that means."""
     at: datetime = clock.parse(end.at)
+    await _end_unstarted(session, run, end)
     tests = await tests_store.list_tests(session, run.id)
     samples = await suites.results_of(session, run.id)
     measured = {s.test for s in samples if s.valid} - {s.test for s in samples if not s.valid}
@@ -261,6 +291,15 @@ async def _finish_benchmark(session: Session, run: Run, end: RunEnd) -> None:
     event = RunEvent.FAIL if lost or end.error else RunEvent.SUCCEED
     reason = end.error or reasons or None
     await store.transition(session, run, event, at=at, reason=reason, verdict=verdict, gate=gate, changed=True)
+
+
+async def _end_unstarted(session: Session, run: Run, end: RunEnd) -> None:
+    """What kept the run from its first test ends the tests with it; there is nothing to undo."""
+    is_cancelled = end.cancelled or run.cancel_requested
+    status, why = ("cancelled", "cancelled") if is_cancelled else ("failed", "not started")
+    for test in await tests_store.list_tests(session, run.id):
+        if test.status is TestStatus.WAITING:
+            await tests_store.update_test(session, run.id, test.test, status=status, reasons=[why])
 
 
 async def _finish_plain(session: Session, run: Run, end: RunEnd) -> None:

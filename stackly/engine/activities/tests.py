@@ -11,7 +11,7 @@ from stackly import clock, db
 from stackly.agents import store as agents
 from stackly.agents.model import AgentStatus
 from stackly.db import Session, Transactions
-from stackly.engine import reserving
+from stackly.engine import images, reserving
 from stackly.engine.contracts.control import (
     Absent,
     AgentsWanted,
@@ -175,7 +175,7 @@ def _plan_of(run: Run, test: TestRecord) -> TestPlan:
         environment=str(spec.get("environment") or ""),
         engine=resolved.database.engine,
         version=resolved.database.version,
-        image=resolved.database.image,
+        image=images.pinned(spec, resolved.database.image),
         settings=dict(resolved.database.settings),
         workload=WorkloadSpec(**{**asdict(load), "params": dict(load.params)}),
         warmup_s=float(resolved.measure.warmup_s),

@@ -75,6 +75,26 @@ class RunPlan:
     parallel: int = 1
     timeout_s: float = 14400.0
     plans: int = 1  # a deploy's plan that counts; those before it have moved
+    images: dict[str, str] = field(default_factory=dict)  # as the suite names them -> what they meant, '' not known yet
+    image_patience_s: float = 1800.0
+    started: str = ""  # ISO 8601
+
+
+@dataclass(frozen=True)
+class ImageAwaited:
+    """What the run waits for now, as people read it."""
+
+    run: str
+    said: str
+
+
+@dataclass(frozen=True)
+class ImageFound:
+    """What an image's name meant when this run first saw it."""
+
+    run: str
+    image: str
+    pinned: str
 
 
 @dataclass(frozen=True)
@@ -274,6 +294,18 @@ class RunActivities(ABC):
     @activity.defn(name="run.begin")
     @abstractmethod
     async def begin(self, claim: Claim) -> RunPlan: ...
+
+    @activity.defn(name="run.image_awaited")
+    @abstractmethod
+    async def image_awaited(self, given: ImageAwaited) -> None: ...
+
+    @activity.defn(name="run.image_found")
+    @abstractmethod
+    async def image_found(self, given: ImageFound) -> str: ...
+
+    @activity.defn(name="run.images_here")
+    @abstractmethod
+    async def images_here(self, run: str) -> None: ...
 
     @activity.defn(name="run.board")
     @abstractmethod

@@ -166,6 +166,46 @@ class ProbeOutcome:
     reason: str
 
 
+@dataclass(frozen=True)
+class ImageInput:
+    """One look at what an image's name means just now."""
+
+    key: StepKey
+    target: str
+    image: str
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """Shape: status there, absent (it may appear), away (nobody could say); `reason` is what was answered.
+
+    `pinned` names the content and nothing else: repository@sha256:…, or sha256:… of an image that is on this machine
+    only.
+    """
+
+    status: str
+    pinned: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PullInput:
+    """Bring an image to the machine. Shape: `image` as `ImageOutcome.pinned`."""
+
+    key: StepKey
+    target: str
+    image: str
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class PullOutcome:
+    """Shape: `pulled` false when it was there already."""
+
+    pulled: bool
+    seconds: float
+
+
 class SiteActivities(ABC):
     """Queues: `site/{agent}`; `remove`, `destroy`, `inventory` are also served on `teardown/{agent}`."""
 
@@ -184,6 +224,14 @@ class SiteActivities(ABC):
     @activity.defn(name="site.destroy")
     @abstractmethod
     async def destroy(self, given: ModuleInput) -> DestroyOutcome: ...
+
+    @activity.defn(name="site.find_image")
+    @abstractmethod
+    async def find_image(self, given: ImageInput) -> ImageOutcome: ...
+
+    @activity.defn(name="site.pull_image")
+    @abstractmethod
+    async def pull_image(self, given: PullInput) -> PullOutcome: ...
 
     @activity.defn(name="site.boot")
     @abstractmethod

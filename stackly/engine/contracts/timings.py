@@ -29,6 +29,16 @@ SITE_PATIENCE = timedelta(minutes=15)
 # An edge agent is never restarted: one that does not take its step is gone.
 EDGE_PICKUP = timedelta(seconds=20)
 
+# An image is built from the commit that started the run: it may come later than the run does.
+IMAGE_PATIENCE = timedelta(minutes=30)
+# How long after each look the next one comes; the last goes on.
+IMAGE_PAUSES = tuple(timedelta(seconds=s) for s in (2, 4, 8, 15, 30))
+# A look is one question to a registry.
+IMAGE_LOOK = timedelta(minutes=2)
+# Getting an image has a deadline of its own; the agent keeps it, and tells of it a moment before Temporal would.
+IMAGE_PULL = timedelta(minutes=30)
+IMAGE_PULL_ROOM = timedelta(minutes=1)
+
 ENROL_PATIENCE = timedelta(minutes=5)
 # How often a wait looks by itself, should a doorbell be lost.
 LOOK_EVERY = timedelta(seconds=15)

@@ -1,7 +1,7 @@
 """A run, from its row to its end. What it is stands in the row; this carries it out."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -14,6 +14,8 @@ with workflow.unsafe.imports_passed_through():
         Boundary,
         Claim,
         GateAnswer,
+        ImageAwaited,
+        ImageFound,
         PlanRecord,
         RunActivities,
         RunEnd,
@@ -25,17 +27,24 @@ with workflow.unsafe.imports_passed_through():
         ApplyInput,
         ApplyOutcome,
         DestroyOutcome,
+        ImageInput,
+        ImageOutcome,
         InventoryInput,
         InventoryOutcome,
         MachineSpec,
         ModuleInput,
         PlanOutcome,
+        PullInput,
+        PullOutcome,
         RemoveInput,
         RemoveOutcome,
         SiteActivities,
     )
     from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue, test_workflow_id
     from stackly.engine.contracts.timings import (
+        IMAGE_LOOK,
+        IMAGE_PULL,
+        IMAGE_PULL_ROOM,
         LOOK_EVERY,
         RECOVERIES,
         SITE_PATIENCE,
@@ -44,6 +53,7 @@ with workflow.unsafe.imports_passed_through():
         VERIFY_TRIES,
     )
     from stackly.engine.workflows.board import Phases, at, local
+    from stackly.engine.workflows.images import ImageWait
     from stackly.engine.workflows.stepping import Place, StepCancelled, StepFailed, StepGone, run_step
     from stackly.errors import StacklyError
 
@@ -95,6 +105,8 @@ class RunWorkflow:
 
     async def _benchmark(self) -> RunEnd:
         """Fan the tests out, a few at a time; their rows say which are open."""
+        if self.plan.images:
+            await self._images()
         while True:
             board = await local(RunActivities.board, self.id)
             for test in board.start:
@@ -114,6 +126,45 @@ class RunWorkflow:
             )
         except WorkflowAlreadyStartedError:
             workflow.logger.info("the test is carried out already", extra={"test": test})
+
+    async def _images(self) -> None:
+        """What each image means is found once, and the image brought to the machine, before anything is made."""
+        await self.phases.go("image")
+        named = sorted(self.plan.images)
+        found = [self.plan.images[image] or await self._appeared(n, image) for n, image in enumerate(named, 1)]
+        for n, pinned in enumerate(found, 1):
+            await self._pulled(n, pinned)
+        await local(RunActivities.images_here, self.id)
+        await self.phases.go("", "; ".join(f"{image} is {pinned}" for image, pinned in zip(named, found, strict=True)))
+
+    async def _appeared(self, n: int, image: str) -> str:
+        """Look until it is there. Raises: StepFailed past its time, or when the registry refuses; StepCancelled."""
+        patience = timedelta(seconds=self.plan.image_patience_s)
+        wait = ImageWait(image, datetime.fromisoformat(self.plan.started), patience)
+        seen: ImageOutcome | None = None
+        looks = 0
+        while True:
+            await local(RunActivities.image_awaited, ImageAwaited(self.id, wait.said(seen, workflow.now())))
+            step = f"image {n} {at()}"  # a look of another time is another look
+
+            def given(attempt: int, step: str = step) -> ImageInput:
+                return ImageInput(self._key(step, attempt), self.plan.module["target"], image)
+
+            seen = await self._site(SiteActivities.find_image, given, ImageOutcome, IMAGE_LOOK)
+            if seen.status == "there":
+                return await local(RunActivities.image_found, ImageFound(self.id, image, seen.pinned))
+            wait.check(seen, workflow.now())
+            looks += 1
+            await self._rung_or(wait.pause(looks, workflow.now()))
+
+    async def _pulled(self, n: int, pinned: str) -> None:
+        await local(RunActivities.image_awaited, ImageAwaited(self.id, f"getting image {pinned}"))
+
+        def given(attempt: int) -> PullInput:
+            key = self._key(f"pull {n}", attempt)
+            return PullInput(key, self.plan.module["target"], pinned, IMAGE_PULL.total_seconds())
+
+        await self._site(SiteActivities.pull_image, given, PullOutcome, IMAGE_PULL + IMAGE_PULL_ROOM)
 
     # -- deploy ---------------------------------------------------------------------------------------------------
 
@@ -234,9 +285,13 @@ class RunWorkflow:
         )
 
     async def _site(
-        self, method: Callable[[SiteActivities, P], Awaitable[T]], given: Callable[[int], P], outcome: type[T]
+        self,
+        method: Callable[[SiteActivities, P], Awaitable[T]],
+        given: Callable[[int], P],
+        outcome: type[T],
+        timeout: timedelta | None = None,
     ) -> T:
-        return await self._recovered(site_queue(self.plan.agent), method, given, outcome)
+        return await self._recovered(site_queue(self.plan.agent), method, given, outcome, timeout)
 
     async def _teardown(
         self, method: Callable[[SiteActivities, P], Awaitable[T]], given: Callable[[int], P], outcome: type[T]
@@ -249,10 +304,11 @@ class RunWorkflow:
         method: Callable[[SiteActivities, P], Awaitable[T]],
         given: Callable[[int], P],
         outcome: type[T],
+        timeout: timedelta | None = None,
     ) -> T:
         """A step of the site agent; when its agent died in it, the run is `recovering` until the next attempt."""
         place = Place(queue, SITE_PICKUP, SITE_PATIENCE)
-        timeout = timedelta(seconds=self.plan.timeout_s)
+        timeout = timeout or timedelta(seconds=self.plan.timeout_s)
         for attempt in range(1, RECOVERIES + 1):
             try:
                 return await run_step(method, given(attempt), outcome, place=place, timeout=timeout)
