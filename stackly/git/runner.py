@@ -7,7 +7,7 @@ import os
 import re
 import resource
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -132,7 +132,8 @@ class Runner:
         if url is not None:
             self.check_url(url)
         settings = [part for name in config for part in ("-c", name)]
-        process = await self._spawn(directory, (*settings, *args), self._environment(url, token))
+        with _presented(url, token) as (fds, told):
+            process = await self._spawn(directory, (*settings, *args), self._environment() | told, fds)
         running = Running(process, stdin)
         try:
             async with asyncio.timeout(self.timeout):
@@ -143,7 +144,9 @@ class Runner:
         finally:
             await asyncio.shield(running.kill())
 
-    async def _spawn(self, directory: Path, args: tuple[str, ...], env: dict[str, str]) -> asyncio.subprocess.Process:
+    async def _spawn(
+        self, directory: Path, args: tuple[str, ...], env: dict[str, str], fds: tuple[int, ...]
+    ) -> asyncio.subprocess.Process:
         try:
             process = await asyncio.create_subprocess_exec(
                 self.program,
@@ -155,6 +158,7 @@ class Runner:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=env,
+                pass_fds=fds,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -173,8 +177,8 @@ class Runner:
         allowed = [f"protocol.{name}.allow=always" for name in sorted(self.protocols)]
         return [part for flag in (*_FLAGS, *allowed) for part in ("-c", flag)]
 
-    def _environment(self, url: str | None, token: str | None) -> dict[str, str]:
-        env = {
+    def _environment(self) -> dict[str, str]:
+        return {
             "PATH": self.path,
             "HOME": "/nonexistent",
             "LC_ALL": "C",
@@ -187,9 +191,6 @@ class Runner:
             "GIT_LFS_SKIP_SMUDGE": "1",
             "GIT_OPTIONAL_LOCKS": "0",
         }
-        if url is not None and token is not None:
-            env |= _token_environment(url, token)
-        return env
 
 
 class Running:
@@ -287,12 +288,23 @@ def failure(command: str, code: int, err: str) -> Faulty | Invalid | Unavailable
     return Faulty(text)
 
 
-def _token_environment(url: str, token: str) -> dict[str, str]:
-    """The token as a header for this one host, in the environment: never in argv, never on disk."""
+@contextlib.contextmanager
+def _presented(url: str | None, token: str | None) -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
+    """The token as a header for this one host, in memory that git and its children inherit.
+
+    Not in argv, not on disk, and not in the environment either: that of every process can be read in /proc.
+    Shape: (descriptors to pass on, environment that names them).
+    """
+    if url is None or token is None:
+        yield (), {}
+        return
     parts = urlsplit(url)
     basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"http.{parts.scheme}://{parts.netloc}/.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
-    }
+    setting = f'[http "{parts.scheme}://{parts.netloc}/"]\n\textraHeader = Authorization: Basic {basic}\n'
+    held = os.memfd_create("git-config", os.MFD_CLOEXEC)
+    try:
+        os.write(held, setting.encode())
+        included = {"GIT_CONFIG_KEY_0": "include.path", "GIT_CONFIG_VALUE_0": f"/proc/self/fd/{held}"}
+        yield (held,), {"GIT_CONFIG_COUNT": "1", **included}
+    finally:
+        os.close(held)
