@@ -1,6 +1,7 @@
 """Postgres frozen, or gone: every delivery is answered in time, with a 503; it returns, and so do the 202s.
 
-The promise is in seconds (a 503 within 4.5 s, the first 202 within 2 s), so seconds are checked here.
+Our promise is in seconds (a 503 within 4.5 s, the first 202 within 2 s): the bench checks it, on a machine that does
+nothing else. Every day's check is GitHub's own limit, after which it takes a delivery for failed.
 """
 
 from __future__ import annotations
@@ -36,8 +37,20 @@ from tests.bench.accept_servers import OneKey
 if TYPE_CHECKING:
     from tests.bench.conftest import Server
 
-IN_TIME_S = 4.5
-BACK_S = 2.0
+GITHUB_S = 10.0
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Units: seconds from a delivery to its answer, from Postgres's return to a 202, and of the absence."""
+
+    answered: float
+    back: float
+    away: float
+
+
+OURS = Promise(answered=4.5, back=2.0, away=10.0)
+GITHUBS = Promise(answered=GITHUB_S, back=GITHUB_S, away=6.0)
 
 
 @dataclass
@@ -195,6 +208,7 @@ def _started(own: Own) -> None:
         assert clock.monotonic() < until
 
 
+@pytest.mark.parametrize("promise", [pytest.param(OURS, marks=pytest.mark.bench, id="ours"), GITHUBS])
 @pytest.mark.parametrize(("away", "back"), [(_frozen, _thawed), (_stopped, _started)], ids=["frozen", "stopped"])
 async def test_an_outage_of_postgres_is_told_in_time_and_ends_with_it(
     serve: Callable[[str], Awaitable[Server]],
@@ -202,6 +216,7 @@ async def test_an_outage_of_postgres_is_told_in_time_and_ends_with_it(
     own: Own,
     away: Callable[[Own], None],
     back: Callable[[Own], None],
+    promise: Promise,
 ) -> None:
     server = await serve("stackly")
     sending = Sending(server.port, *hook)
@@ -210,24 +225,26 @@ async def test_an_outage_of_postgres_is_told_in_time_and_ends_with_it(
         await sending.for_a_while(1)
         gone = clock.monotonic()
         await asyncio.to_thread(away, own)
-        await sending.for_a_while(10)
+        await sending.for_a_while(promise.away)
         returning = asyncio.create_task(asyncio.to_thread(back, own))
         while not returning.done():
             await sending.for_a_while(0.1)
         await returning
         here = clock.monotonic()
-        await sending.for_a_while(4)
+        while await sending.one() != 202:
+            assert clock.monotonic() < here + promise.back
+        await sending.for_a_while(1)
         told = await sending.ended()
     finally:
         await server.kill()
-    during = told.during(gone + 0.2, gone + 10 - IN_TIME_S)  # later ones may find it back before their time is over
+    # Those asked later may find it back before their time is over.
+    during = told.during(gone + 0.2, gone + promise.away - OURS.answered)
     slowest = max(took for _, took, _ in told.answers)
     first = min(a + t for a, t, status in told.answers if status == 202 and a + t > here)
     print(f"\n{len(during)} while away, slowest {slowest:.2f} s, 202 again {first - here:.2f} s after")  # noqa: T201
     assert {status for _, _, status in during} == {503}
     assert {status for _, _, status in told.answers} == {202, 503}
-    assert slowest < IN_TIME_S
-    assert first - here < BACK_S
-    late = told.during(here + BACK_S, here + 4)
-    assert {status for _, _, status in late} == {202}
+    assert slowest < promise.answered
+    assert first - here < promise.back
+    assert {status for _, _, status in told.during(first, first + 60)} == {202}
     assert await _lost(own, told.acked) == set()

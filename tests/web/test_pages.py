@@ -103,6 +103,9 @@ async def test_a_moved_state_is_given_its_new_code_by_keyboard(visit: Visit) -> 
     await expect(page.get_by_role("button", name="Associate …")).to_be_focused()
     await expect(targets).to_have_count(0)
     await page.keyboard.press("Enter")
+    await expect(targets.locator("option:checked")).to_contain_text(
+        "its code moved here"
+    )  # until then Enter does nothing
     await page.get_by_label("Reason").fill("the move was reviewed")
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile("/runs/"))
