@@ -100,7 +100,9 @@ class Own:
 def own() -> Iterator[Own]:
     place = Path(tempfile.mkdtemp(prefix="stackly-own-"))
     place.chmod(0o711)
-    made = Own(local_postgres.Cluster(place / "pg", free_port(), ids.new_token(), durable=False))
+    made = Own(
+        local_postgres.Cluster(place / "pg", free_port(), ids.new_token())
+    )  # what it acknowledged, a crash keeps
     try:
         local_postgres.prepare(made.cluster)
         made.start()
