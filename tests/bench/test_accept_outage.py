@@ -100,9 +100,7 @@ class Own:
 def own() -> Iterator[Own]:
     place = Path(tempfile.mkdtemp(prefix="stackly-own-"))
     place.chmod(0o711)
-    made = Own(
-        local_postgres.Cluster(place / "pg", free_port(), ids.new_token())
-    )  # what it acknowledged, a crash keeps
+    made = Own(local_postgres.Cluster(place / "pg", free_port(), ids.new_token()))
     try:
         local_postgres.prepare(made.cluster)
         made.start()
