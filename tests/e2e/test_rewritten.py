@@ -1,0 +1,70 @@
+"""History is rewritten, and the applied commit is collected as garbage: what it made is destroyed by its own code."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.house import House, Repository, plain
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+# Only the code that was applied knows what its destruction has to do.
+_MAIN = """resource "terraform_data" "thing" {{
+  provisioner "local-exec" {{
+    command = "echo made >> {trace}"
+  }}
+  provisioner "local-exec" {{
+    when    = destroy
+    command = "echo destroyed >> {trace}"
+  }}
+}}
+"""
+
+
+def _collected(repository: Path, commit: str) -> bool:
+    """Everything that no ref holds goes. Returns whether the commit went."""
+    git = ["git", "-c", "safe.directory=*", "-C", str(repository)]
+    for line in (["reflog", "expire", "--expire=now", "--all"], ["gc", "-q", "--prune=now"]):
+        subprocess.run([*git, *line], check=True, capture_output=True)
+    return subprocess.run([*git, "cat-file", "-e", commit], check=False, capture_output=True).returncode != 0
+
+
+def _rewritten(repo: Repository) -> str:
+    repo.git("checkout", "-q", "--orphan", "again")
+    repo.git("rm", "-q", "-rf", ".")
+    repo.write({"README.md": "another beginning\n"})
+    commit = repo.commit("nothing of this was there before")
+    repo.git("push", "-q", "--force", "origin", "HEAD:refs/heads/main")
+    return commit
+
+
+@pytest.mark.parametrize("mirror", ["collected", "lost"])
+def test_what_a_vanished_commit_made_is_destroyed_by_its_own_code(
+    platform: House, clones: Path, tmp_path: Path, mirror: str
+) -> None:
+    name, trace = f"vanished-{mirror}", tmp_path / "trace"
+    repo = platform.repository(name, clones)
+    applied = repo.push({"a/stackly.hcl": plain(name), "a/main.tf": _MAIN.format(trace=trace)}, "make it")
+    run = platform.ended(platform.until(lambda: platform.runs(stack=name), bool)[0]["id"])
+    assert (run["status"], run["commit"]) == ("succeeded", applied), run
+    assert trace.read_text().split() == ["made"]
+
+    platform.processed(repo, main=_rewritten(repo))
+    stack = platform.stack(name)
+    assert stack["status"] == "loose"
+    (upstream,) = platform.home.glob(f"hub/**/{name}.git")
+    assert _collected(upstream, applied)
+    (own,) = [m for m in (platform.home / "mirrors").glob("*") if repo.id in m.name]
+    if mirror == "collected":
+        assert not _collected(own, applied), "an applied commit is kept by a ref of its own"
+    else:
+        shutil.rmtree(own)
+
+    ended = platform.ended(platform.post(f"stacks/{stack['id']}/destroy")["id"])
+    assert (ended["status"], ended["commit"]) == ("succeeded", applied), ended["reason"]
+    assert trace.read_text().split() == ["made", "destroyed"]
+    assert [s["status"] for s in platform.stack(stack["id"])["states"]] == ["destroyed"]
