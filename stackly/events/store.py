@@ -65,6 +65,17 @@ async def ring(session: Session, kind: Bell, key: str) -> None:
     await notify(session, "outbox")
 
 
+async def ring_later(session: Session, kind: Bell, key: str, *, after: timedelta) -> None:
+    """A doorbell that is due only then. None is written where one that nobody holds waits already."""
+    await session.execute(
+        text(
+            "INSERT INTO outbox (kind, key, available_at) SELECT :kind, :key, clock_timestamp() + :after"
+            " WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE kind = :kind AND key = :key AND claim IS NULL)"
+        ),
+        {"kind": kind.value, "key": key, "after": after},
+    )
+
+
 async def claim(session: Session, claimant: str, *, limit: int, hold: timedelta) -> list[Doorbell]:
     """Take due doorbells for `hold`; another dispatcher may take them after it. Grouped by kind and key."""
     rows = await session.execute(

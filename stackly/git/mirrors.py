@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import re
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameRead
 from stackly.git.following import MAX_FILE, Following
 from stackly.git.memory import Memory
 from stackly.git.objects import MAX_TOTAL, Objects, listed
+from stackly.git.payloads import Announced
 from stackly.git.runner import Runner, failure
 from stackly.git.submodules import trick
 from stackly.git.trees import Tree, check_oid
@@ -57,9 +58,13 @@ class CommitInfo:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`missing` of what was awaited is not served. Units: seconds that the fetch took, its waiting included."""
+    """`refs` are the mirror's now; `missing` of what was awaited is not served.
 
-    missing: frozenset[str]
+    Units: seconds that the fetch took, its waiting included.
+    """
+
+    refs: Mapping[str, str]
+    missing: frozenset[Announced]
     lag: float
 
 
@@ -93,10 +98,10 @@ class Mirror:
         self._objects = Objects(self.path, runner, self._bring)
         self._following = Following(self.path, self._objects, self._memory)
 
-    async def fetch(self, *, awaiting: Collection[str] = (), within: float = AWAIT_SECONDS) -> Fetched:
+    async def fetch(self, *, awaiting: Collection[Announced] = (), within: float = AWAIT_SECONDS) -> Fetched:
         """Bring every branch and tag here, exactly as the remote has them; what is gone there goes here.
 
-        `awaiting` are commits that were announced: while one is not served yet, the fetch is repeated, for so many
+        `awaiting` are pushes that were announced: while one is not served yet, the fetch is repeated, for so many
         seconds at most. Then it goes on with what is there.
 
         Raises: Unavailable, Invalid (refused by fsck, or a protocol that is not allowed), Faulty.
@@ -107,12 +112,18 @@ class Mirror:
         started, pause = loop.time(), _FIRST_PAUSE
         while True:
             await self._fetch("--prune", "--force", "--end-of-options", _REMOTE, _HEADS, _TAGS)
-            missing = frozenset([oid for oid in awaiting if not await self.has(oid)])
+            refs = await self.refs()
+            missing = await self.unserved(awaiting, refs)
             lag = loop.time() - started
             if not missing or lag + pause > within:
-                return Fetched(missing, lag)
+                return Fetched(refs, missing, lag)
             await asyncio.sleep(pause)
             pause *= 2
+
+    async def unserved(self, announced: Collection[Announced], refs: Mapping[str, str]) -> frozenset[Announced]:
+        """Those of these pushes that neither the mirror's refs nor its commits show."""
+        shown = {push: push.is_shown(refs) for push in announced}
+        return frozenset([p for p, is_so in shown.items() if not (await self.has(p.after) if is_so is None else is_so)])
 
     async def _fetch(self, *args: str, stdin: bytes = b"", config: tuple[str, ...] = ()) -> None:
         remote = [f"remote.{_REMOTE}.url={self._url}"]

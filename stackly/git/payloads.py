@@ -6,6 +6,7 @@ claim. What a push says about files is never read: git is asked instead.
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -88,6 +89,25 @@ class Delivered:
     @property
     def created(self) -> bool:
         return self.before is not None and set(self.before) == {"0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a push says that it did to a ref: a hint of what git will show, and of nothing else."""
+
+    ref: str
+    before: str
+    after: str
+
+    def is_shown(self, refs: Mapping[str, str]) -> bool | None:
+        """Whether these refs show it. None: the ref is elsewhere, so that it is over, or to come, as its commit is."""
+        now = refs.get(self.ref, "")
+        before, after = self.before.strip("0") and self.before, self.after.strip("0") and self.after
+        if now == after:
+            return True
+        if now == before:
+            return False
+        return None if after else True
 
 
 def read(event: str, body: bytes) -> Delivered:

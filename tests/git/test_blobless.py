@@ -8,6 +8,7 @@ import pytest
 
 from stackly.errors import NotFound
 from stackly.git.mirrors import Mirror
+from stackly.git.payloads import Announced
 from stackly.git.runner import Runner
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ async def test_no_address_and_no_setting_of_the_remote_is_written_down(repo: "Re
 
 async def test_a_fetch_waits_for_a_commit_that_was_announced(repo: "Repository", mirror: Mirror) -> None:
     """The remote serves it a while later, as replicas do."""
-    repo.commit(CODE)
+    first = repo.commit(CODE)
     repo.git("branch", "served")
     late = repo.commit({"b": "1"})
     repo.git("update-ref", "refs/hidden/late", late)
@@ -124,7 +125,7 @@ async def test_a_fetch_waits_for_a_commit_that_was_announced(repo: "Repository",
         await asyncio.to_thread(repo.git, "update-ref", "refs/heads/main", late)
 
     serving = asyncio.create_task(serve())
-    fetched = await mirror.fetch(awaiting=[late], within=20)
+    fetched = await mirror.fetch(awaiting=[Announced("refs/heads/main", first, late)], within=20)
     await serving
     assert fetched.missing == frozenset()
     assert fetched.lag > 0.5
@@ -133,6 +134,7 @@ async def test_a_fetch_waits_for_a_commit_that_was_announced(repo: "Repository",
 
 async def test_it_goes_on_with_what_is_there_when_the_time_is_over(repo: "Repository", mirror: Mirror) -> None:
     head = repo.commit(CODE)
-    fetched = await mirror.fetch(awaiting=[NOWHERE, head], within=0.5)
-    assert fetched.missing == {NOWHERE}
+    here, nowhere = (Announced("refs/heads/main", "0" * 40, oid) for oid in (head, NOWHERE))
+    fetched = await mirror.fetch(awaiting=[nowhere, here], within=0.5)
+    assert fetched.missing == {nowhere}
     assert (await mirror.refs())["refs/heads/main"] == head

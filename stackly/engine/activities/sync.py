@@ -10,6 +10,7 @@ from temporalio import activity
 
 from stackly import log
 from stackly.db import Session, Transactions
+from stackly.engine import announcing
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
 from stackly.engine.failures import RETRYABLE, tell_all
 from stackly.engine.gathering import MAX_TEXT, Commit, gather, refused
@@ -25,7 +26,7 @@ from stackly.events import store as events
 from stackly.events.model import EventName
 from stackly.git.differences import Changed
 from stackly.git.memory import Memory
-from stackly.git.mirrors import Mirror
+from stackly.git.mirrors import AWAIT_SECONDS, Mirror
 from stackly.git.runner import Runner
 from stackly.policy.model import Policy
 from stackly.stacks import refs_store, registry_store, store
@@ -46,7 +47,8 @@ _EMPTY = "the repository shows no branch at all; nothing is taken as deleted by 
 class Source:
     """Where mirrors lie, how git is run, and what the platform offers.
 
-    Units: `grace` as for GRACE. `token_of` is what git presents for a repository; None presents nothing.
+    Units: `grace` as for GRACE; `patience` seconds for pushes that were announced. `token_of` is what git presents for
+    a repository; None presents nothing.
     """
 
     mirrors: Path
@@ -55,6 +57,7 @@ class Source:
     book: PolicyBook
     grace: timedelta = GRACE
     token_of: Callable[[Repo], Awaitable[str | None]] | None = None
+    patience: float = AWAIT_SECONDS
 
 
 @tell_all
@@ -72,17 +75,20 @@ class Sync(SyncActivities):
     async def fetch(self, repo: str) -> SyncPlan:
         async with self._transactions() as session:
             found = await store.get_repo(session, repo)
+            waiting = await announcing.announced(session, repo)
         if found.status != "active":  # out of reach: nothing starts, nothing is taken as gone
             return SyncPlan([])
         mirror = await self._mirror(found)
         try:
-            await mirror.fetch()
+            fetched = await mirror.fetch(awaiting=waiting.awaited, within=self._source.patience)
         except StacklyError as e:
             async with self._transactions() as session:
                 await store.set_repo_reason(session, repo, f"fetch failed: {e.detail}")
             raise
-        heads = {ref: oid for ref, oid in (await mirror.refs()).items() if ref.startswith(HEADS)}
+        heads = {ref: oid for ref, oid in fetched.refs.items() if ref.startswith(HEADS)}
+        missing = await mirror.unserved(waiting.all, fetched.refs)
         async with self._transactions() as session:
+            await announcing.note(session, repo, waiting, missing)
             known = await store.processed_refs(session, repo)
             is_empty = not heads and any(last for last, _ in known.values())
             await store.set_repo_reason(session, repo, _EMPTY if is_empty else None)

@@ -35,6 +35,7 @@ def app(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> FastA
         yield
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
+        await hub.repositories.catch_up()
         hub.store.close()
 
     api = FastAPI(title="Stackly hub", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -93,6 +94,8 @@ def _own_routes(api: FastAPI, hub: Hub) -> None:
     @api.put("/_faults")
     async def set_faults(body: Faults) -> Faults:
         hub.dice.set(body)
+        if not body.behind_s:
+            await hub.repositories.catch_up()
         return body
 
     @api.put("/_limits")

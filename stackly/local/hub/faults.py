@@ -16,7 +16,8 @@ class Faults(BaseModel):
     `drop`: never sent, and in no log. `duplicate`: sent twice under one GUID. `reorder`: up to this many wait for
     each other and leave shuffled. `delay_s`: seconds before each leaves. `corrupt_signature`: of right shape, and
     wrong. `oversize`: padded above GitHub's 25 MB. `wrong_event`: another name in X-GitHub-Event. `status`: every
-    attempt ends with this code before it reaches the receiver.
+    attempt ends with this code before it reaches the receiver. `behind_s`: seconds in which git shows a push's refs
+    as they were before it, while its deliveries leave.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +30,7 @@ class Faults(BaseModel):
     oversize: Probability = 0
     wrong_event: Probability = 0
     status: Annotated[int, Field(ge=100, le=599)] | None = None
+    behind_s: Annotated[float, Field(ge=0, le=600)] = 0
     seed: int = 0
 
 

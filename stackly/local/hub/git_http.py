@@ -89,6 +89,8 @@ async def _receive(hub: Hub, repo: Repo, request: Request, body: IO[bytes]) -> R
         changes = ref_changes(before, await hub.repositories.refs(repo.id))
         if changes:
             fresh = await hub.pushed(repo, changes)
+            if hub.dice.faults.behind_s:
+                await hub.repositories.fall_behind(repo.id, changes, hub.dice.faults.behind_s)
             who = pusher(request, hub)
             for change in announced(changes):
                 hub.deliveries.announce(fresh, "push", await hub.pushes.payload(fresh, change, before, who))

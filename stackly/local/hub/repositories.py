@@ -60,6 +60,7 @@ class Repositories:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._locks: dict[int, asyncio.Lock] = {}
+        self._behind: dict[asyncio.Task[None], tuple[int, list[RefChange]]] = {}
 
     def lock(self, repo: int) -> asyncio.Lock:
         """Held while a push changes refs: what it changed is known exactly."""
@@ -85,6 +86,32 @@ class Repositories:
 
     async def point_head(self, repo: int, branch: str) -> None:
         await self.git(repo, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+
+    async def fall_behind(self, repo: int, changes: list[RefChange], seconds: float) -> None:
+        """Show these refs as they were, for so long. The caller holds the lock; a ref that moves meanwhile stays so."""
+        await self._set_refs(repo, [RefChange(c.ref, c.after, c.before) for c in changes])
+
+        async def catch_up() -> None:
+            await asyncio.sleep(seconds)
+            async with self.lock(repo):
+                await self._set_refs(repo, changes)
+
+        task = asyncio.create_task(catch_up())
+        self._behind[task] = repo, changes
+        task.add_done_callback(lambda t: self._behind.pop(t, None))
+
+    async def catch_up(self) -> None:
+        """Now, and not later: the fault is over, or the hub ends."""
+        for task, (repo, changes) in list(self._behind.items()):
+            task.cancel()
+            async with self.lock(repo):
+                await self._set_refs(repo, changes)
+
+    async def _set_refs(self, repo: int, changes: list[RefChange]) -> None:
+        """Each on its own, and only where it stands as before."""
+        for c in changes:
+            told = f"update {c.ref} {c.after} {c.before}\n"
+            await self.git(repo, "update-ref", "--stdin", stdin=told.encode(), ok=(0, 1, 128))
 
     async def has_commit(self, repo: int, sha: str) -> bool:
         try:

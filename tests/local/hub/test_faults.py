@@ -117,6 +117,7 @@ async def test_what_is_not_named_again_is_off_again(hub: "Running", receiver: "R
         "oversize": 1,
         "wrong_event": 1,
         "status": 500,
+        "behind_s": 1,
         "seed": 7,
     }
     hook = await hub.hooked(receiver)

@@ -1,0 +1,73 @@
+"""Pushes that a webhook told before git shows them: waited for once, looked for a while, and never taken for true.
+
+What is told is a hint of what to wait for. What is registered is what git has, however that ends.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from stackly import log
+from stackly.db import Session
+from stackly.events import announced_store as announcements
+from stackly.events import store as events
+from stackly.events.announced_store import Announcement
+from stackly.events.model import Bell
+from stackly.git.payloads import Announced
+from stackly.stacks.model import branch_of
+
+_log = log.get("engine")
+
+# GitHub serves a push some seconds after it told it. Who comes later than this has waited already.
+FRESH = timedelta(minutes=2)
+# So long rings are left for it, each about as far from the next as from the push; then it is the sweep's.
+LOOKED_FOR = timedelta(minutes=10)
+FIRST_LOOK = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one sync knows to be announced. Shape: `pushes` of the newest deliveries, those waited for already too."""
+
+    pushes: Sequence[Announcement]
+
+    @property
+    def awaited(self) -> list[Announced]:
+        """What this sync waits for: each delivery has that once, and soon or not at all."""
+        return [a.push for a in self.pushes if a.reason is None and a.age < FRESH]
+
+    @property
+    def all(self) -> list[Announced]:
+        return [a.push for a in self.pushes]
+
+
+async def announced(session: Session, repo: str) -> Waiting:
+    return Waiting(await announcements.announced(session, repo, within=LOOKED_FOR))
+
+
+async def note(session: Session, repo: str, waiting: Waiting, missing: Collection[Announced]) -> None:
+    """Say of each push whether git showed it, and look again while one may still come."""
+    said = [(a, _why(a) if a.push in missing else None) for a in waiting.pushes]
+    await announcements.set_reasons(session, said)
+    for a, why in said:
+        if why is not None and a.reason is None:
+            _log.warning("push.not_served", repo_id=repo, ref=a.push.ref, commit=a.push.after, delivery=a.guid)
+    again = [next_look(a.age) for a, why in said if why is not None and a.age < LOOKED_FOR]
+    if again:
+        await events.ring_later(session, Bell.REPO_SYNC, repo, after=min(again))
+
+
+def next_look(age: timedelta) -> timedelta:
+    """Units: from now on, of a push that was told so long ago."""
+    return max(FIRST_LOOK, age)
+
+
+def _why(told: Announcement) -> str:
+    push = told.push
+    what = (
+        f"{branch_of(push.ref)} at {push.after[:7]}" if push.after.strip("0") else f"{branch_of(push.ref)} as deleted"
+    )
+    if told.age < LOOKED_FOR:
+        return f"git does not serve {what} yet; it is looked for again"
+    minutes = LOOKED_FOR.total_seconds() / 60
+    return f"git did not serve {what} within {minutes:.0f} minutes; the sweep takes what is there"

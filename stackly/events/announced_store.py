@@ -1,0 +1,84 @@
+"""SQL of pushes that deliveries announced: what a sync may wait for, and what it says of those git does not show."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from stackly.db import Session
+from stackly.errors import Invalid
+from stackly.git import payloads
+from stackly.git.payloads import Announced
+
+# Of the newest deliveries of a repository; a body above the cap tells of thousands of commits, and is not looked into.
+MOST = 20
+BODY_CAP_BYTES = 256 * 1024
+HEADS = "refs/heads/"
+# What was not shown is looked for as long as this, by syncs that come for other reasons.
+REMEMBERED = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A push of a branch, as its delivery tells it. Shape: `reason` says since when it is waited for no more."""
+
+    hook: str
+    guid: str
+    push: Announced
+    age: timedelta
+    reason: str | None
+
+
+async def announced(session: Session, repo: str, *, within: timedelta) -> list[Announcement]:
+    """Pushes of branches told not longer ago than that, and those of a day that git did not show so far.
+
+    A push that one told later went on from is not among them: where that is shown, this was.
+    """
+    rows = await session.execute(
+        text(
+            "SELECT d.hook, d.guid, d.body, d.reason, clock_timestamp() - d.received_at AS age"
+            " FROM deliveries d JOIN hooks h ON h.id = d.hook WHERE (h.repo = :repo OR d.repo = :repo)"
+            " AND d.event = 'push' AND d.status = 'received' AND length(d.body) < :cap"
+            " AND d.received_at > clock_timestamp() - CASE WHEN d.reason IS NULL THEN CAST(:within AS interval)"
+            "   ELSE CAST(:remembered AS interval) END ORDER BY d.received_at DESC LIMIT :most"
+        ),
+        {"repo": repo, "cap": BODY_CAP_BYTES, "within": within, "remembered": REMEMBERED, "most": MOST},
+    )
+    found = [
+        Announcement(r.hook, r.guid, push, r.age, r.reason) for r in rows if (push := _push(bytes(r.body))) is not None
+    ]
+    kept, left = [], set[tuple[str, str]]()
+    for each in found:  # the newest first
+        if (each.push.ref, each.push.after) not in left:
+            kept.append(each)
+        left.add((each.push.ref, each.push.before))
+    return kept
+
+
+def _push(body: bytes) -> Announced | None:
+    try:
+        said = payloads.read("push", body)
+    except Invalid:
+        return None
+    if said.kind != "push" or not said.ref or not said.before or not said.after or not said.ref.startswith(HEADS):
+        return None
+    return Announced(said.ref, said.before, said.after)
+
+
+async def set_reasons(session: Session, said: Iterable[tuple[Announcement, str | None]]) -> None:
+    """Why a push is not here, on the delivery that told it; None when it is."""
+    told: Sequence[tuple[Announcement, str | None]] = [(a, why) for a, why in said if a.reason != why]
+    if not told:
+        return
+    await session.execute(
+        text(
+            "UPDATE deliveries d SET reason = t.reason FROM unnest(CAST(:hooks AS text[]), CAST(:guids AS text[]),"
+            " CAST(:reasons AS text[])) AS t (hook, guid, reason) WHERE d.hook = t.hook AND d.guid = t.guid"
+        ),
+        {
+            "hooks": [a.hook for a, _ in told],
+            "guids": [a.guid for a, _ in told],
+            "reasons": [why for _, why in told],
+        },
+    )
