@@ -77,3 +77,50 @@ async def read(session: Session, place: CodePlace) -> tuple[list[Entry], dict[st
         return None
     entries = sorted((entry for entry, _ in found), key=lambda e: e.path)
     return entries, {entry.oid: content for entry, content in found}
+
+
+async def expire(session: Session, *, days: int, limit: int = 1000) -> int:
+    """Forget trees kept for so long, of commits that no stack, no state with resources and no open run refers to.
+
+    Storage has them still: who asks for one nevertheless fills the cache again. Returns how many trees went.
+    """
+    # A fill that found a file's content here must not lose it before it refers to it; readers are not held up.
+    await session.execute(text("LOCK TABLE git_blobs IN SHARE ROW EXCLUSIVE MODE"))
+    trees = await session.execute(text(_OLD_TREES), {"days": days, "limit": limit})
+    commits = [(r.repo, r.commit) for r in trees]
+    entries = await session.execute(
+        text(
+            "DELETE FROM git_entries e USING (SELECT DISTINCT repo, commit"
+            " FROM unnest(CAST(:repos AS text[]), CAST(:commits AS text[])) AS u (repo, commit)) AS gone"
+            " WHERE (e.repo, e.commit) = (gone.repo, gone.commit) AND NOT EXISTS"
+            "   (SELECT 1 FROM git_trees t WHERE (t.repo, t.commit) = (e.repo, e.commit)) RETURNING e.oid"
+        ),
+        {"repos": [repo for repo, _ in commits], "commits": [commit for _, commit in commits]},
+    )
+    await session.execute(
+        text(
+            "DELETE FROM git_blobs b WHERE oid = ANY(:oids)"
+            " AND NOT EXISTS (SELECT 1 FROM git_entries e WHERE e.oid = b.oid)"
+        ),
+        {"oids": sorted(set(entries.scalars()))},
+    )
+    return len(commits)
+
+
+# A commit that a run needs is in use by that run. The oldest first: what is left is for the next time.
+_OLD_TREES = """
+WITH old AS (
+  SELECT t.repo, t.commit, t.path FROM git_trees t
+  WHERE t.cached_at < clock_timestamp() - make_interval(days => :days)
+    AND NOT EXISTS (SELECT 1 FROM stack_codes c
+                    WHERE c.repo = t.repo AND c.commit = t.commit AND c.status <> 'deregistered')
+    AND NOT EXISTS (SELECT 1 FROM stack_states s JOIN stack_codes c ON c.id = s.code
+                    WHERE c.repo = t.repo AND s.commit = t.commit AND s.status IN ('active','loose','destroying'))
+    AND NOT EXISTS (SELECT 1 FROM operations o JOIN stack_codes c ON c.id = o.code
+                    WHERE c.repo = t.repo AND o.commit = t.commit
+                      AND o.status NOT IN ('succeeded','failed','cancelled','rejected','superseded'))
+  ORDER BY t.cached_at LIMIT :limit
+)
+DELETE FROM git_trees t USING old WHERE (t.repo, t.commit, t.path) = (old.repo, old.commit, old.path)
+RETURNING t.repo, t.commit
+"""

@@ -10,7 +10,7 @@ from sqlalchemy.engine import RowMapping
 from stackly.db import Session
 from stackly.errors import Conflict, NotFound
 from stackly.ids import AccountId, RepoId, StackId, new_id
-from stackly.stacks.model import FoundStack, Repo, StackCode, StackKind, StackState, state_key
+from stackly.stacks.model import Repo, StackCode, StackKind, StackState, state_key
 
 
 class RepoNotFound(NotFound):
@@ -101,11 +101,6 @@ async def get_repo(session: Session, repo: str, *, lock: bool = False) -> Repo:
     if row is None:
         raise RepoNotFound(repo=repo)
     return _repo(row)
-
-
-async def list_active_repos(session: Session) -> list[Repo]:
-    rows = await session.execute(text("SELECT * FROM repos WHERE status = 'active' ORDER BY id"))
-    return [_repo(r) for r in rows.mappings()]
 
 
 async def insert_repo(
@@ -220,49 +215,6 @@ async def find_code(session: Session, account: str, stack: str) -> StackCode | N
     )
     row = rows.mappings().one_or_none()
     return None if row is None else _code(row)
-
-
-async def upsert_code(
-    session: Session,
-    repo: Repo,
-    ref: str,
-    commit: str,
-    found: FoundStack,
-    *,
-    moved_from: str | None = None,
-) -> StackCode:
-    """Register, update, or reject one stack of a ref."""
-    rows = await session.execute(
-        text(
-            "INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, bundle, kind, config, errors,"
-            " requires, status, reason, moved_from) VALUES (:id, :account, :repo, :ref, :path, :name, :tree, :commit,"
-            " :bundle, :kind, CAST(:config AS jsonb), CAST(:errors AS jsonb), CAST(:requires AS jsonb), :status,"
-            " :reason, :moved_from)"
-            " ON CONFLICT (repo, ref, path) WHERE status IN ('active','rejected') DO UPDATE SET name = excluded.name,"
-            " tree = excluded.tree, commit = excluded.commit, bundle = coalesce(excluded.bundle, stack_codes.bundle),"
-            " kind = excluded.kind, config = excluded.config, errors = excluded.errors, status = excluded.status,"
-            " requires = excluded.requires, reason = excluded.reason, updated_at = clock_timestamp() RETURNING *"
-        ),
-        {
-            "id": new_id(),
-            "account": repo.account,
-            "repo": repo.id,
-            "ref": ref,
-            "path": found.path,
-            "name": found.name,
-            "tree": found.tree_key,
-            "commit": commit,
-            "bundle": found.bundle,
-            "kind": found.kind,
-            "config": json.dumps(dict(found.config)),
-            "errors": json.dumps([dict(e) for e in found.errors]),
-            "requires": None if found.requires is None else json.dumps(found.requires),
-            "status": "rejected" if found.errors else "active",
-            "reason": str(found.errors[0].get("message")) if found.errors else None,
-            "moved_from": moved_from,
-        },
-    )
-    return _code(rows.mappings().one())
 
 
 async def set_code_status(session: Session, code: str, status: str, reason: str | None) -> None:

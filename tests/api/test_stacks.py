@@ -11,6 +11,7 @@ from sqlalchemy import text
 from stackly.stacks import lifecycle, store
 from stackly.stacks.config import Deregister, StackConfig
 from stackly.stacks.model import FoundStack, StackCode, StackState
+from tests.engine.standing import register
 
 if TYPE_CHECKING:
     import httpx
@@ -35,7 +36,7 @@ class Loose:
         if kind == "rejected":
             found = FoundStack(path, "db", "t", "t", "plain", config, "code/x", None, "", errors=bad, requires=())
         async with self.transactions() as session:
-            return await store.upsert_code(session, await store.get_repo(session, "r1"), REF, "c" * 40, found)
+            return await register(session, await store.get_repo(session, "r1"), REF, "c" * 40, found)
 
     async def run(self, session: Session, code: StackCode, state: StackState, run: str, status: str) -> None:
         spec = {"stack": "db", "path": code.path, "bundle": "code/x", "variables": {"size": 1}, "plan": {"create": 1}}

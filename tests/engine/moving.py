@@ -11,6 +11,7 @@ from stackly.runs.store import get_run
 from stackly.stacks import lifecycle, store
 from stackly.stacks.config import StackConfig
 from stackly.stacks.model import FoundStack, StackCode, StackState
+from tests.engine.standing import register
 from tests.engine.world import World, spec_of
 
 MAIN = "refs/heads/main"
@@ -31,7 +32,7 @@ class Moving:
         config = StackConfig(name="db", target="module", **more)  # type: ignore[arg-type]  # fields by name
         found = FoundStack(path, "db", "t", "t", "plain", config.as_json(), f"code/{n}.tar.gz", None, "", requires=())
         repo = await store.get_repo(session, self.world.repo_id)
-        return await store.upsert_code(session, repo, MAIN, commit_of(n), found)
+        return await register(session, repo, MAIN, commit_of(n), found)
 
     def wanted(self, code: StackCode, n: int) -> NewRun:
         """A deploy of the stack's default state, as a push asks for it."""

@@ -35,6 +35,7 @@ from stackly.stacks import store as stacks
 from stackly.stacks.model import FoundStack, StackCode
 from stackly.suites import jsonform, plan, schema
 from tests.engine.pretending import Edge, Pretend, Site
+from tests.engine.standing import register
 
 SUITE = """
 version: 1
@@ -152,7 +153,7 @@ async def build(transactions: Transactions, client: Client, policies: Path | Non
             hook="",
         )
         found = FoundStack(".", "smoke", "t", "t", "ephemeral", {"name": "smoke"}, "code/x.tar.gz", None, "")
-        code = await stacks.upsert_code(session, repo, "refs/heads/main", "c" * 40, found)
+        code = await register(session, repo, "refs/heads/main", "c" * 40, found)
         await session.execute(
             text(
                 "INSERT INTO agents (id, account, role, name, status, seen_at, capabilities) VALUES ('pretend', :a,"

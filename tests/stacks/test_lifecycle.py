@@ -20,6 +20,7 @@ from stackly.stacks.config import Deregister, StackConfig
 from stackly.stacks.model import FoundStack, StackCode, StackState, StateStatus
 from stackly.stacks.transitions import StateEvent, StateMoveRefused, after_state
 from tests.engine.rows import Rows
+from tests.engine.standing import register
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,9 +29,7 @@ async def code_at(session: Session, rows: Rows, path: str, *, deregister: Deregi
     """A plain stack at that place of the default branch."""
     config = StackConfig(name="db", deregister=deregister).as_json()
     found = FoundStack(path, "db", "t", "t", "plain", config, "code/x.tar.gz", None, "", requires=())
-    return await store.upsert_code(
-        session, await store.get_repo(session, rows.repo_id), "refs/heads/main", "c" * 40, found
-    )
+    return await register(session, await store.get_repo(session, rows.repo_id), "refs/heads/main", "c" * 40, found)
 
 
 async def state_of(session: Session, code: StackCode, status: str = "active", name: str = "default") -> StackState:

@@ -33,6 +33,7 @@ from stackly.suites import gates
 from stackly.suites import store as suites
 from stackly.suites.model import Sample, Threshold
 from tests.engine.rows import PLENTY, Rows, build_rows
+from tests.engine.standing import register
 
 COMMIT = "5" * 40
 REPO = "octo/smoke"
@@ -147,7 +148,7 @@ async def _stack(
     found = FoundStack(where, name, "t", "t", "plain", config, "code/x.tar.gz", None, "", requires=requires)
     async with rows.transactions() as session:
         repo = await stacks.get_repo(session, rows.repo_id)
-        code = await stacks.upsert_code(session, repo, "refs/heads/main", COMMIT, found)
+        code = await register(session, repo, "refs/heads/main", COMMIT, found)
     if deploys:
         await _deploy(rows, code)
     return code
@@ -212,7 +213,7 @@ async def _rejected(rows: Rows) -> str:
     found = FoundStack("ha", "ha", "t", "t", "ephemeral", {"name": "ha"}, None, None, "", errors=FILE_ERRORS)
     async with rows.transactions() as session:
         repo = await stacks.get_repo(session, rows.repo_id)
-        return (await stacks.upsert_code(session, repo, "refs/heads/main", COMMIT, found)).id
+        return (await register(session, repo, "refs/heads/main", COMMIT, found)).id
 
 
 async def _rewrite_history(rows: Rows, code: str) -> None:

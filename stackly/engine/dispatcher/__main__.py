@@ -24,6 +24,7 @@ from stackly.errors import StacklyError
 from stackly.runs import queue
 from stackly.secrets import Keyring
 from stackly.settings import Settings
+from stackly.stacks import code_store
 
 _log = log.get("engine")
 
@@ -36,6 +37,7 @@ RECONCILE_S = 15.0
 SCHEDULES_S = 60.0
 PRUNE_S = 3600.0
 LIVE_DAYS = 7
+CACHE_DAYS = 30
 
 
 async def _forever(
@@ -99,6 +101,8 @@ async def _reap(reaper: Reaper) -> None:
 async def _prune(transactions: Transactions) -> None:
     async with transactions() as session:
         await queue.prune_live(session, days=LIVE_DAYS)
+    async with transactions() as session:
+        await code_store.expire(session, days=CACHE_DAYS)
 
 
 async def run(settings: Settings) -> None:
