@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import boto3
@@ -22,6 +23,9 @@ from stackly.local import postgres as local_postgres
 from stackly.local import schema
 from stackly.local.scratch import shared_postgres
 from stackly.settings import S3
+
+if TYPE_CHECKING:
+    from tests.e2e.house import House
 
 REAL = os.environ.get("STACKLY_REQUIRE_REAL") == "1"
 Require = Callable[[object, str], None]
@@ -172,6 +176,15 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     await environment.shutdown()
     # The core's threads outlive the client a moment; leaving at once aborts the interpreter.
     await asyncio.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def whole_platform() -> "Iterator[House]":
+    """One running platform for all tests of a worker that need one, with a Stroppy-shaped recorder as its Stroppy."""
+    from tests.e2e.house import running  # what only they need is not imported for all others
+
+    with running("tests") as house:
+        yield house
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,18 @@
-"""One running platform for all tests of this folder, with a Stroppy-shaped recorder as its Stroppy."""
+"""One running platform for all tests of this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import House, running
+from tests.e2e.house import House
 
 
-@pytest.fixture(scope="session")
-def platform() -> Iterator[House]:
-    """The whole platform, started once."""
-    with running("e2e") as house:
-        yield house
+@pytest.fixture
+def platform(whole_platform: House) -> House:
+    """The whole platform: every part runs when a test begins, whatever a test before it ended."""
+    return whole_platform.start()
 
 
 @pytest.fixture

@@ -25,12 +25,21 @@ _MAIN = """resource "terraform_data" "thing" {{
 """
 
 
+def _git(repository: Path, *args: str) -> bool:
+    line = ["git", "-c", "safe.directory=*", "-C", str(repository), *args]
+    return subprocess.run(line, check=False, capture_output=True).returncode == 0
+
+
+def _holding(platform: House, commit: str) -> Path:
+    (found,) = [r for r in (platform.home / "hub").glob("**/*.git") if _git(r, "cat-file", "-e", commit)]
+    return found
+
+
 def _collected(repository: Path, commit: str) -> bool:
     """Everything that no ref holds goes. Returns whether the commit went."""
-    git = ["git", "-c", "safe.directory=*", "-C", str(repository)]
-    for line in (["reflog", "expire", "--expire=now", "--all"], ["gc", "-q", "--prune=now"]):
-        subprocess.run([*git, *line], check=True, capture_output=True)
-    return subprocess.run([*git, "cat-file", "-e", commit], check=False, capture_output=True).returncode != 0
+    assert _git(repository, "reflog", "expire", "--expire=now", "--all")
+    assert _git(repository, "gc", "-q", "--prune=now")
+    return not _git(repository, "cat-file", "-e", commit)
 
 
 def _rewritten(repo: Repository) -> str:
@@ -56,7 +65,7 @@ def test_what_a_vanished_commit_made_is_destroyed_by_its_own_code(
     platform.processed(repo, main=_rewritten(repo))
     stack = platform.stack(name)
     assert stack["status"] == "loose"
-    (upstream,) = platform.home.glob(f"hub/**/{name}.git")
+    upstream = _holding(platform, applied)
     assert _collected(upstream, applied)
     (own,) = [m for m in (platform.home / "mirrors").glob("*") if repo.id in m.name]
     if mirror == "collected":

@@ -49,8 +49,9 @@ tests:
 
 
 @pytest.fixture(scope="module")
-def measured(platform: House, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Watch]:
+def measured(whole_platform: House, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Watch]:
     """A whole run with both generators, watched from its push to its end."""
+    platform = whole_platform.start()
     repo = platform.repository("canary", tmp_path_factory.mktemp("canary") / "clones")
     repo.example("pg-standalone", "bench", stack="canary")
     with Watch(platform.home) as watch:
