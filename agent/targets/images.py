@@ -20,6 +20,8 @@ T = TypeVar("T")
 _PAUSES_S = (1.0, 2.0, 5.0, 15.0)
 _TELL_EVERY_S = 10.0
 _SAID_LONGEST = 500
+# The daemon passes refusals on as errors of its own (500), and their words are all that tells.
+_DENIED = ("denied", "unauthorized", "authentication required", "auth credentials", "insufficient_scope")
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -61,7 +63,7 @@ class Daemon(Protocol):
 def kind_of_answer(status: int | None, said: str) -> str:
     """What a registry's refusal means, as the daemon passes it on: its status, or its words where it has none."""
     text = said.lower()
-    if status in {401, 403} or "denied" in text or "unauthorized" in text or "authentication required" in text:
+    if status in {401, 403} or any(word in text for word in _DENIED):
         return "denied"
     if status == 404 or "manifest unknown" in text or "name unknown" in text or "not found" in text:
         return "absent"
