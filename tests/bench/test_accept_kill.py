@@ -69,7 +69,10 @@ async def test_what_was_acknowledged_survives_a_kill(
 async def test_an_acknowledgement_before_the_commit_is_caught(
     serve: Serve, hook: tuple[str, bytes], transactions: db.Transactions
 ) -> None:
-    """Negative control: one such kill finds the mutation."""
-    acked, lost = await _acked_but_lost(serve, "ack-first", hook, transactions, kills=1)
-    assert acked > 0
-    assert lost > 0
+    """Negative control: one such kill finds the mutation, or the next: that a commit is under way is likely, no more."""
+    for _ in range(5):
+        acked, lost = await _acked_but_lost(serve, "ack-first", hook, transactions, kills=1)
+        assert acked > 0
+        if lost:
+            return
+    pytest.fail("a platform that acknowledges before its commit was not found out")
