@@ -69,7 +69,7 @@ async def test_what_was_acknowledged_survives_a_kill(
 async def test_an_acknowledgement_before_the_commit_is_caught(
     serve: Serve, hook: tuple[str, bytes], transactions: db.Transactions
 ) -> None:
-    """Negative control: one such kill finds the mutation, or the next: that a commit is under way is likely, no more."""
+    """Negative control: a kill finds the mutation, or the next: a commit is likely under way, no more than that."""
     for _ in range(5):
         acked, lost = await _acked_but_lost(serve, "ack-first", hook, transactions, kills=1)
         assert acked > 0
