@@ -20,6 +20,7 @@ MAX_TEXT = 256 * 1024
 # So many stacks are in memory at once, and so many of their bundles on their way to storage.
 CHUNK = 100
 UPLOADS = 16
+READING = 4  # at once: the processes that read HCL are two, and there is work on both sides of them
 MAX_TOTAL = 512 * 1024 * 1024
 
 
@@ -62,14 +63,18 @@ async def _gather(commit: Commit, paths: Sequence[str], platform: Platform, stor
     sizes = await commit.mirror.sizes(oids) if oids else {}
     small = {oid for oid, size in sizes.items() if size <= bundles.MAX_FILE}
     blobs = await commit.mirror.blobs(small, max_total=MAX_TOTAL) if small else {}
-    found = {}
-    for path in paths:
-        found[path] = await asyncio.to_thread(_read, commit, path, files[path], platform, sizes, blobs)
-    room = asyncio.Semaphore(UPLOADS)
+    found: dict[str, FoundStack] = {}
+    reading, room = asyncio.Semaphore(READING), asyncio.Semaphore(UPLOADS)
+
+    async def read(path: str) -> None:
+        async with reading:
+            found[path] = await asyncio.to_thread(_read, commit, path, files[path], platform, sizes, blobs)
 
     async def bundled(path: str) -> None:
         async with room:
             found[path] = await _bundled(found[path], members[path], sizes, blobs, storage)
+
+    await asyncio.gather(*(read(path) for path in paths))
 
     await asyncio.gather(*(bundled(path) for path in paths if not found[path].errors))
     for path in paths:

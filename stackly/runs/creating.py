@@ -22,17 +22,16 @@ async def replaceable(session: Session, slots: Iterable[tuple[str, str]]) -> lis
 
     Locked in the order of their ids.
     """
-    told = json.dumps([{"state": state, "slot": slot} for state, slot in slots])
+    wanted = set(slots)
     rows = await session.execute(
         text(
-            f"SELECT * FROM operations WHERE {OPEN} AND (state, slot) IN"
-            " (SELECT state, slot FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x(state text, slot text))"
+            f"SELECT * FROM operations WHERE {OPEN} AND state = ANY(:states) AND slot = ANY(:slots)"
             " AND (epoch IS NULL OR (kind IN ('deploy','preview') AND status IN ('planning','awaiting_approval')))"
             " ORDER BY id FOR UPDATE"
         ),
-        {"told": told},
+        {"states": sorted({state for state, _ in wanted}), "slots": sorted({slot for _, slot in wanted})},
     )
-    return [as_run(r) for r in rows.mappings()]
+    return [as_run(r) for r in rows.mappings() if (r["state"], r["slot"]) in wanted]
 
 
 async def insert_runs(session: Session, new: Sequence[tuple[NewRun, int]], waiting: Waiting) -> list[Run]:
@@ -117,7 +116,9 @@ async def waiting_before(session: Session, codes: Iterable[str], slot: str, gene
     """Ids of open runs of these stacks that an earlier push of that ref asked for."""
     rows = await session.execute(
         text(
+            # By their states, of which there are few and which runs are found by, not among all that are open.
             "SELECT id FROM operations WHERE code = ANY(:codes) AND slot = :slot AND generation < :generation"
+            " AND state = ANY(ARRAY(SELECT s.id FROM stack_states s WHERE s.code = ANY(:codes) AND s.test IS NULL))"
             f" AND {OPEN} ORDER BY id"
         ),
         {"codes": sorted(codes), "slot": slot, "generation": generation},

@@ -103,8 +103,10 @@ async def has_marks(session: Session, repo: str, ref: str) -> bool:
         await session.execute(
             text(
                 "SELECT EXISTS (SELECT 1 FROM repo_refs WHERE repo = :repo AND ref = :ref AND lost <> '{}')"
-                " OR EXISTS (SELECT 1 FROM stack_states s JOIN stack_codes c ON c.id = s.code"
-                " WHERE s.history_altered IS NOT NULL AND c.repo = :repo AND c.ref = :ref)"
+                # From the few that are marked to their stacks, never the other way: OFFSET 0 holds the planner to it.
+                " OR EXISTS (SELECT 1 FROM stack_states s CROSS JOIN LATERAL (SELECT c.repo, c.ref FROM stack_codes c"
+                "   WHERE c.id = s.code OFFSET 0) c"
+                "   WHERE s.history_altered IS NOT NULL AND c.repo = :repo AND c.ref = :ref)"
             ),
             {"repo": repo, "ref": ref},
         )

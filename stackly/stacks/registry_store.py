@@ -183,9 +183,10 @@ async def ensure_states(session: Session, declared: Iterable[Declared]) -> dict[
 
     Shape: (stack, name) -> state, locked in the order of their ids.
     """
-    told = []
+    told, wanted = [], set[tuple[str, str]]()
     for each in declared:
         state = new_id()
+        wanted.add((each.code.id, each.name))
         told.append(
             {
                 "id": state,
@@ -211,13 +212,14 @@ async def ensure_states(session: Session, declared: Iterable[Declared]) -> dict[
         given,
     )
     rows = await session.execute(
+        # By two lists, which the index serves however many states there are; a list of pairs is compared with them all.
         text(
-            "SELECT * FROM stack_states WHERE test IS NULL AND (code, name) IN"
-            f" (SELECT code, name FROM {source}) ORDER BY id FOR UPDATE"
+            "SELECT * FROM stack_states WHERE test IS NULL AND code = ANY(:codes) AND name = ANY(:names)"
+            " ORDER BY id FOR UPDATE"
         ),
-        given,
+        {"codes": sorted({code for code, _ in wanted}), "names": sorted({name for _, name in wanted})},
     )
-    return {(r["code"], r["name"]): _state(r) for r in rows.mappings()}
+    return {(r["code"], r["name"]): _state(r) for r in rows.mappings() if (r["code"], r["name"]) in wanted}
 
 
 async def named_states(session: Session, codes: Iterable[str]) -> list[StackState]:

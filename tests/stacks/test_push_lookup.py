@@ -16,6 +16,7 @@ SIZES = (1_000, 10_000, 100_000)
 MAIN = "refs/heads/main"
 FLAT = 1.5
 
+# Postgres' own pages: a count, the same on a busy machine as on an idle one.
 _MAKE = """
 INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, kind, config, errors, status)
 SELECT 'n' || n, :account, :repo, :ref, 'stacks/s' || n, 's' || n, md5(n::text), md5((n / 50)::text), 'plain',
@@ -56,14 +57,20 @@ async def _looked_up(rows: Rows, last: int) -> dict[str, int]:
 
 @pytest.mark.timeout(120)
 async def test_what_a_push_looks_up_touches_as_much_of_100000_stacks_as_of_1000(rows: Rows) -> None:
-    """All in one ref of one repository: nothing but the paths tells them apart."""
+    touched = await buffers(rows)
+    assert touched[-1] <= FLAT * touched[0], touched
+
+
+async def buffers(rows: Rows) -> list[int]:
+    """What one push's questions touch beside that many stacks, all of them in one ref of one repository.
+
+    Nothing but the paths tells them apart, which is the hardest case for an index.
+    """
     before, found = 0, []
     for size in SIZES:
         given = {"account": rows.account, "repo": rows.repo_id, "ref": MAIN, "first": before + 1, "last": size}
         await rows.execute(_MAKE, **given)
         await rows.execute("ANALYZE stack_codes")
-        found.append(await _looked_up(rows, size))
+        found.append(sum((await _looked_up(rows, size)).values()))
         before = size
-    for statement, few in found[0].items():
-        touched = [each[statement] for each in found]
-        assert max(touched) <= max(FLAT * few, few + 3), f"{statement}: {touched}"
+    return found

@@ -62,7 +62,7 @@ class Source:
 
 @tell_all
 class Sync(SyncActivities):
-    """Level-triggered: what a webhook said is never read, only that something was said (DESIGN section 3)."""
+    """Level-triggered: a webhook says when to look, and what may still come; what is so is asked of git (DESIGN 3)."""
 
     def __init__(self, transactions: Transactions, storage: Store, source: Source) -> None:
         self._transactions = transactions
