@@ -24,7 +24,7 @@ from stackly.suites import reads as results
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
 
-ORDER = (*BENCHMARK_PHASES[:-1], *DEPLOY_PHASES, *DESTROY_PHASES)
+ORDER = ("image", *BENCHMARK_PHASES[:-1], *DEPLOY_PHASES, *DESTROY_PHASES)
 _WORST = ("skipped", "succeeded", "running", "failed")
 
 

@@ -39,6 +39,8 @@ def _head(run: Json, leftovers: int | None) -> Iterator[str]:
         why = "; ".join(map(clean, run["gate"].get("reasons") or ())) or "nothing speaks against it"
         yield f"gate      {_padded(decision)} policy {clean(run['gate'].get('policy') or '-')}: {why}"
     if run["kind"] == "benchmark":
+        for image in _images(run):
+            yield f"image     {clean(image)}"
         yield f"baseline  {_baseline(run)}"
         yield f"cost      {_cost(run['cost'])}{_destroyed(run, leftovers)}"
     elif run.get("changed") is not None:
@@ -69,6 +71,12 @@ def tally(tests: list[Json]) -> str:
     verdicts = [t["verdict"] for t in tests if t["verdict"]]
     counted = ", ".join(f"{verdicts.count(v)} {v}" for v in _ORDER if v in verdicts)
     return f"{counted}; {len(verdicts)} of {len(tests)} test{'s' if len(tests) != 1 else ''} measured"
+
+
+def _images(run: Json) -> list[str]:
+    """What the databases were started from, where they were containers."""
+    fingerprints = [(t["result"] or {}).get("fingerprint") or {} for t in run["tests"]]
+    return sorted({str(f["image"]) for f in fingerprints if f.get("image")})
 
 
 def _baseline(run: Json) -> str:

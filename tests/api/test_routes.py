@@ -223,17 +223,27 @@ async def test_one_key_does_the_work_once_however_often_it_is_sent(
     assert failed.status_code == 404
 
 
+async def _images(transactions: db.Transactions, run: str) -> object:
+    async with transactions() as session:
+        found = text("SELECT spec->'images' FROM operations WHERE id = :run")
+        return (await session.execute(found, {"run": run})).scalar_one()
+
+
 async def test_cancel_and_rerun(api: httpx.AsyncClient, seeded: Seeded, transactions: db.Transactions) -> None:
     assert (await api.post("/api/v1/runs/o1/rerun")).status_code == 409
     assert (await api.post("/api/v1/runs/o1/cancel")).json()["cancel_requested"] is True
     async with transactions() as session:
-        await session.execute(text("UPDATE operations SET status = 'cancelled'"))
+        await session.execute(
+            text('UPDATE operations SET status = \'cancelled\', spec = spec || \'{"images": {"pg:1": "pg@sha256:a"}}\'')
+        )
     again = (await api.post("/api/v1/runs/o1/rerun")).json()
     assert (again["status"], again["commit"], again["trigger"]["kind"]) == ("queued", "abc", "rerun")
+    assert await _images(transactions, again["id"]) == {"pg:1": "pg@sha256:a"}
     dry = await api.post("/api/v1/runs", json={"stack": "shop", "dry_run": True})
     assert dry.status_code == 200
     started = await api.post("/api/v1/runs", json={"stack": "shop"})
     assert (started.status_code, started.json()["kind"]) == (202, "benchmark")
+    assert await _images(transactions, started.json()["id"]) is None, "a new start asks what names mean now"
     unsuited = await api.post("/api/v1/runs", json={"stack": "shop", "kind": "deploy"})
     assert unsuited.status_code == 422
 

@@ -169,6 +169,7 @@ def test_the_screen_of_a_run() -> None:
         "min_effect_pct": 5.0,
     }
     result = {"nopm": 52695.0, "tps": 900.0, "latency_ms": {"p95": 120.0}}
+    result |= {"fingerprint": {"image": "acme/postgres@sha256:5ca1ab1e"}}
     cell = {"shared_buffers": "8GB", "pool": 32}
     run = a_run(
         tests=[a_test("tpcc.2", cell=cell, verdict="worse", comparisons=[comparison], result=result, warnings=["w"])],
@@ -181,6 +182,7 @@ def test_the_screen_of_a_run() -> None:
     assert lines[0].endswith("branch main @ 9f3c1ab")
     assert "verdict   worse     1 worse; 1 of 1 test measured" in lines
     assert "gate      block     policy regression_gate: nopm worse in 1 test" in lines
+    assert "image     acme/postgres@sha256:5ca1ab1e" in lines
     assert "baseline  51e07d2   run r0; separate" in lines
     assert "cost      at most 50.0 machine-hours; destroyed, leftovers 0" in lines
     head = next(line for line in lines if line.startswith("TEST tpcc"))

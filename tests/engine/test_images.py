@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer
 
 from stackly.db import Transactions
 from stackly.engine import images, loose
 from stackly.engine.contracts.site import ImageOutcome
 from stackly.engine.contracts.steps import run_workflow_id
 from stackly.engine.contracts.timings import IMAGE_PATIENCE
+from stackly.engine.worker import WORKFLOWS, runner
 from stackly.engine.workflows.images import ImageWait
 from stackly.engine.workflows.stepping import StepFailed
 from stackly.errors import Faulty
@@ -60,9 +62,11 @@ def test_looks_come_soon_at_first_then_twice_a_minute_and_once_when_the_time_is_
 
 def test_what_people_read_while_it_waits() -> None:
     wait = ImageWait(IMAGE, START, IMAGE_PATIENCE)
-    assert wait.said(None, START) == f"looking for image {IMAGE}"
-    assert wait.said(ABSENT, after(minutes=3, seconds=59)) == f"waiting for image {IMAGE}, 3 of 30 min"
-    assert wait.said(AWAY, after(seconds=-1)).endswith("0 of 30 min: the registry is not reached: connection refused")
+    assert wait.said(None, START) == f"looking for {IMAGE}"
+    assert wait.said(ABSENT, after(minutes=3, seconds=59)) == f"{IMAGE} is not there yet, 3 of 30 min"
+    assert wait.said(AWAY, after(seconds=-1)) == (
+        f"the registry of {IMAGE} is not reached, 0 of 30 min: connection refused"
+    )
     assert ImageWait("a:1", START, timedelta(seconds=5)).said(ABSENT, after(seconds=2)).endswith("2 of 5 s")
 
 
@@ -208,15 +212,22 @@ async def test_cancel_while_it_waits_ends_it_at_once_with_nothing_to_tear_down(w
     async with imaging.control(world), imaging.agents(world), dispatching(world):
         run = await ask(world, [ABSENT])
 
-        async def is_waiting() -> bool:
-            return await told(world, run) == f"image: waiting for image {IMAGE}, 0 of 30 min"
+        async def has_looked() -> bool:
+            """Three times: eight seconds pass before the next look."""
+            done = "SELECT count(*) FROM steps WHERE step LIKE 'image 1 %' AND status = 'done'"
+            return bool(await world.scalar(done) == 3)
 
-        await world.until(is_waiting)
+        await world.until(has_looked)
+        assert await told(world, run) == f"image: {IMAGE} is not there yet, 0 of 30 min"
         async with world.transactions() as session:
             await service.cancel(session, world.account, run.id, actor="ada")
-        looked = len(world.agent.looked)
         assert (await world.ended(run.id, seconds=20)).status is RunStatus.CANCELLED
-        assert len(world.agent.looked) <= looked + 1
+        assert len(world.agent.looked) == 3
+    ended = await world.run(run.id)
+    assert (ended.reason, ended.restarts) == ("cancelled", 0)
+    history = await world.client.get_workflow_handle(run_workflow_id(run.id)).fetch_history()
+    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=runner(), data_converter=world.client.data_converter)
+    await replayer.replay_workflow(history)
     assert await world.scalar("SELECT array_agg(DISTINCT status) FROM tests") == ["cancelled"]
     assert await made(world) == 0
 
@@ -231,7 +242,7 @@ async def test_cancel_while_it_gets_the_image(world: World) -> None:
             return bool(await world.scalar("SELECT count(*) FROM steps WHERE step = 'pull 1'"))
 
         await world.until(is_pulling)
-        assert await told(world, run) == f"image: getting image {PINNED}"
+        assert await told(world, run) == f"image: getting {PINNED}"
         async with world.transactions() as session:
             await service.cancel(session, world.account, run.id, actor="ada")
         world.agent.faults.fail["pull 1"] = "stopped"

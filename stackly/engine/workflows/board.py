@@ -24,10 +24,12 @@ async def local(method: Callable[[Any, P], Awaitable[T]], given: P) -> T:
         return await workflow.execute_local_activity_method(
             method, given, start_to_close_timeout=LOCAL_TIMEOUT, retry_policy=LOCAL_RETRY
         )
-    except ActivityError as e:
-        if isinstance(e.cause, ApplicationError):
-            raise_told(e.cause)
-        raise StepFailed(str(e.cause or e)) from e
+    except (ActivityError, ApplicationError) as e:
+        # A local activity's own error comes as it is; only a remote one's is the cause of another.
+        cause = e.cause if isinstance(e, ActivityError) else e
+        if isinstance(cause, ApplicationError):
+            raise_told(cause)
+        raise StepFailed(str(cause or e)) from e
 
 
 def at() -> str:

@@ -27,9 +27,11 @@ class ImageWait:
 
     def said(self, seen: ImageOutcome | None, now: datetime) -> str:
         if seen is None:
-            return f"looking for image {self.image}"
-        how = f"waiting for image {self.image}, {self._units(now - self.since)} of {self._time()}"
-        return how + (f": the registry is not reached: {seen.reason}" if seen.status == "away" else "")
+            return f"looking for {self.image}"
+        passed = f"{self._units(now - self.since)} of {self._time()}"
+        if seen.status == "away":
+            return f"the registry of {self.image} is not reached, {passed}: {seen.reason}"
+        return f"{self.image} is not there yet, {passed}"
 
     def check(self, seen: ImageOutcome, now: datetime) -> None:
         """Raises: StepFailed when the time is over, with what to do."""

@@ -158,7 +158,7 @@ class RunWorkflow:
             await self._rung_or(wait.pause(looks, workflow.now()))
 
     async def _pulled(self, n: int, pinned: str) -> None:
-        await local(RunActivities.image_awaited, ImageAwaited(self.id, f"getting image {pinned}"))
+        await local(RunActivities.image_awaited, ImageAwaited(self.id, f"getting {pinned}"))
 
         def given(attempt: int) -> PullInput:
             key = self._key(f"pull {n}", attempt)
