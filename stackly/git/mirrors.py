@@ -15,7 +15,7 @@ from pathlib import Path
 import git
 
 from stackly.errors import Faulty, Invalid, NotFound
-from stackly.git import bundles
+from stackly.git import bundles, packs
 from stackly.git.closures import Closure
 from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameReader
 from stackly.git.following import MAX_FILE, Following
@@ -32,6 +32,9 @@ _HEADS = "+refs/heads/*:refs/heads/*"
 _TAGS = "+refs/tags/*:refs/tags/*"
 _REMOTE = "origin"  # has no place in the mirror's configuration: what it is stands in each call
 _FILTER = "blob:none"
+# A fetch repeats the objects that its deltas stand on, as a directory of thousands: squeezing them again takes longer
+# than all the rest of it, and `tidy` drops the repetitions.
+_UNPACKED = ("core.compression=0", "core.looseCompression=1")
 _FIRST_PAUSE = 0.2
 AWAIT_SECONDS = 5.0
 _KEPT = "refs/stackly/keep/"
@@ -138,7 +141,7 @@ class Mirror:
             stdin=stdin,
             url=self._url,
             token=self._token,
-            config=(*remote, *config),
+            config=(*remote, *_UNPACKED, *config),
         )
 
     def _without_contents(self) -> bool:
@@ -286,6 +289,10 @@ class Mirror:
     async def release(self, commit: str) -> None:
         """Let a kept commit go; one that is not kept is no error."""
         await self._runner.run(self.path, "update-ref", "-d", f"{_KEPT}{check_oid(commit)}")
+
+    async def tidy(self) -> int:
+        """Put small packs together when they are many. Returns how many went. Raises: Faulty."""
+        return await packs.combine(self.path, self._runner)
 
     async def commit_info(self, commit: str) -> CommitInfo:
         """Raises: NotFound."""

@@ -1,5 +1,6 @@
 """Branches come, go, and come back; what is wrong with one ref, or one stack, is its own."""
 
+import functools
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from stackly.db import Transactions
 from stackly.engine import gathering
 from stackly.engine.activities.sync import Sync
+from stackly.errors import Faulty
+from stackly.git import packs
 from stackly.runs.model import RunKind, RunStatus
 from stackly.stacks import reads
 from tests.engine.syncing import MAIN, Syncing, build, measured, plain
@@ -200,3 +203,20 @@ async def test_the_newest_push_supersedes_what_waits(syncing: Syncing) -> None:
     last = await syncing.pushed({"a/main.tf": "# newer\n"})
     first, second = await syncing.runs()
     assert (first.status, second.status, second.commit) == (RunStatus.SUPERSEDED, RunStatus.QUEUED, last)
+
+
+async def test_a_mirror_is_tidied_after_its_pushes(syncing: Syncing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "combine", functools.partial(packs.combine, most=3))
+    for n in range(6):
+        await syncing.pushed(plain("a", "a", module=f"# {n}\n"))
+        assert len(list((syncing.mirror.path / "objects" / "pack").glob("*.pack"))) <= 3
+    assert len(await syncing.runs()) == 6
+
+
+async def test_a_mirror_that_cannot_be_tidied_stops_no_push(syncing: Syncing, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any, **__: Any) -> int:
+        raise Faulty("The disk is full.")
+
+    monkeypatch.setattr(packs, "combine", refuse)
+    commit = await syncing.pushed(plain("a", "a"))
+    assert (await syncing.code("a")).commit == commit

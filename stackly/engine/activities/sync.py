@@ -131,6 +131,7 @@ class Sync(SyncActivities):
             outcome = await register(session, pushed, intake)
         self._known.registered(change, before, intake)
         _log.info("push.processed", repo_id=repo.id, ref=change.ref, commit=change.commit, runs=len(outcome.runs))
+        await _tidied(mirror, repo)
         return outcome
 
     async def _failed(self, change: RefChange, reason: str) -> SyncOutcome:
@@ -234,6 +235,14 @@ class Sync(SyncActivities):
         async with self._transactions() as session:
             pusher = await events.pusher_of(session, repo.id, change.ref, change.commit)
         return Pushed(repo, change, info.author.name, info.committer.name, pusher, info.subject)
+
+
+async def _tidied(mirror: Mirror, repo: Repo) -> None:
+    """After what people wait for. A mirror that could not be tidied is slower, and nothing else."""
+    try:
+        await mirror.tidy()
+    except StacklyError as e:
+        _log.warning("mirror.untidy", repo_id=repo.id, reason=e.detail)
 
 
 async def _before(session: Session, change: RefChange) -> Before:
