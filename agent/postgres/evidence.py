@@ -11,7 +11,8 @@ from stackly import clock
 from stackly.engine.contracts.edge import DatabaseInput
 from stackly.errors import Faulty, Unavailable
 
-_HAS_CHECKPOINT_ROLE = 150000
+# A role for CHECKPOINT, and a choice of how a database is copied; an image may hold an older server.
+_FIFTEEN = 150000
 
 
 def quote_name(name: str) -> str:
@@ -37,6 +38,11 @@ async def superuser_answers(door: Door, deadline: float, cancelled: asyncio.Even
         await asyncio.sleep(0.1)
 
 
+async def is_fifteen(connection: Connection) -> bool:
+    """Whether the server is of 15 or later."""
+    return int(await connection.fetchval("SELECT current_setting('server_version_num')")) >= _FIFTEEN
+
+
 async def create_load_role(door: Door, credentials: Credentials) -> None:
     """The role the generator uses and its database; again is the same."""
     role, database = quote_name(credentials.user), quote_name(credentials.database)
@@ -46,8 +52,7 @@ async def create_load_role(door: Door, credentials: Credentials) -> None:
         secret = quote_text(verifier(credentials.user_password))
         await connection.execute(f"{verb} ROLE {role} LOGIN NOSUPERUSER PASSWORD {secret}")
         # CHECKPOINT and statistics of other sessions, without being a superuser.
-        number = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
-        granted = "pg_checkpoint, pg_monitor" if number >= _HAS_CHECKPOINT_ROLE else "pg_monitor"
+        granted = "pg_checkpoint, pg_monitor" if await is_fifteen(connection) else "pg_monitor"
         await connection.execute(f"GRANT {granted} TO {role}")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", credentials.database):
             await connection.execute(f"CREATE DATABASE {database} OWNER {role}")

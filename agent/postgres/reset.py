@@ -6,7 +6,7 @@ the copy. Shape: `stackly fresh 3`, `stackly warmed 3`, `stackly measured 3`.
 """
 
 from agent.postgres.connection import Connection, Door
-from agent.postgres.evidence import quote_name, quote_text
+from agent.postgres.evidence import is_fifteen, quote_name, quote_text
 from stackly.errors import Conflict
 
 _MARK = "stackly"
@@ -53,8 +53,9 @@ async def fresh(door: Door, database: str, sample: int) -> None:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", template_of(database)):
             raise Conflict("There is no prepared load to copy; prepare comes before warm-up and measure.")
         await _drop(connection, database)
+        strategy = "STRATEGY file_copy" if await is_fifteen(connection) else ""  # the only one before
         await connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy OWNER {quote_name(door.load_role)}"
+            f"CREATE DATABASE {name} TEMPLATE {template} {strategy} OWNER {quote_name(door.load_role)}"
         )
         await _mark(connection, database, "fresh", sample)
         await connection.execute("CHECKPOINT")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.context import Cancelled
+from agent.postgres.binaries import for_server, installed
 from agent.targets.images import Here, Images, Progress, Refused, kind_of_answer, pinned, registry_of
 from agent.targets.local import LocalTarget
 from agent.targets.target import TargetSite
@@ -296,6 +297,13 @@ async def test_cancel_leaves_a_pull_at_once(daemon: FakeDaemon, images: Images, 
         await asyncio.wait_for(pulling, 5)
     daemon.silent.set()
     assert await asyncio.to_thread(daemon.closed.wait, 5)
+
+
+@pytest.mark.parametrize("version", ["14", "15.4", "16", "17", "18", "19"])
+def test_a_server_of_an_image_is_loaded_by_the_nearest_newer_pgbench(version: str) -> None:
+    here, wanted = sorted(installed()), int(version.partition(".")[0])
+    newer = [major for major in here if major >= wanted]
+    assert for_server(version).major == (newer or here[-1:])[0]
 
 
 async def test_a_target_without_images_says_so(tmp_path: Any, context: FakeContext) -> None:
