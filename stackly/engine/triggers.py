@@ -102,7 +102,6 @@ def new_run(
         },
     }
     kind = RunKind.BENCHMARK if found.suite else RunKind.DEPLOY
-    policies = [Policy.from_json(p["policy"]) for p in spec["policies"]]
     return NewRun(
         account=repo.account,
         code=code.id,
@@ -114,5 +113,9 @@ def new_run(
         commit=pin.commit if pin else code.commit,
         trigger=trigger,
         spec=spec,
-        digest=benchmark_digest(code.commit, spec, policies) if found.suite else None,
+        digest=_digest(code.commit, spec) if found.suite else None,
     )
+
+
+def _digest(commit: str, spec: Mapping[str, Any]) -> str:
+    return benchmark_digest(commit, spec, [Policy.from_json(p["policy"]) for p in spec["policies"]])

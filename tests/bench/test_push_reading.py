@@ -46,6 +46,7 @@ class Repository:
         if not (self.place / "HEAD").exists():
             self.place.mkdir()
             subprocess.run([*git, "init", "-q", "--bare", "-b", "main"], check=True, env=env)
+            subprocess.run([*git, "config", "uploadpack.allowFilter", "true"], check=True, env=env)  # as GitHub has it
         subprocess.run([*git, "fast-import", "--quiet"], check=True, env=env, input=stream.encode())
         head = subprocess.run([*git, "rev-parse", "main"], check=True, env=env, capture_output=True, text=True)
         return head.stdout.strip()
@@ -60,9 +61,8 @@ class Repository:
         return self.import_(_commit({f"stacks/s{n % self.stacks:04}/main.tf": MODULE.format(f"push {n}")}, parent=True))
 
     def mirror(self) -> Mirror:
-        return Mirror(
-            self.place.parent / "mirrors", self.place.name, f"file://{self.place}", RUNNER, memory=self.memory
-        )
+        place = (self.place.parent / "mirrors", self.place.name, f"file://{self.place}", RUNNER)
+        return Mirror(*place, memory=self.memory, blobless=True)
 
 
 def _commit(files: dict[str, str], *, parent: bool) -> str:
