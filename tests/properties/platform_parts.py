@@ -94,7 +94,9 @@ class Platform:
         self.hub = hubs.build(self.home / "hub", f"file://{self.names}")
         self.hooks = HookBook(self.transactions, OneKey())
         runner = Runner(protocols=frozenset({"file"}), timeout=60)
-        self.source = Source(self.home / "mirrors", runner, ("16", "18"), PolicyBook([self.home / "policies"]))
+        mirrors, book = self.home / "mirrors", PolicyBook([self.home / "policies"])
+        # This git serves at once: what was announced and is not there has gone again, and is nothing to wait for.
+        self.source = Source(mirrors, runner, ("16", "18"), book, patience=0)
         self.sync = self.making.sync(self.transactions, Memory(), self.source)
         rest_api = FastAPI()
         for router in (rest.router(self.hub), rest_hooks.router(self.hub)):
