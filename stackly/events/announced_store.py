@@ -1,6 +1,6 @@
 """SQL of pushes that deliveries announced: what a sync may wait for, and what it says of those git does not show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -68,17 +68,9 @@ def _push(body: bytes) -> Announced | None:
 
 async def set_reasons(session: Session, said: Iterable[tuple[Announcement, str | None]]) -> None:
     """Why a push is not here, on the delivery that told it; None when it is."""
-    told: Sequence[tuple[Announcement, str | None]] = [(a, why) for a, why in said if a.reason != why]
-    if not told:
-        return
-    await session.execute(
-        text(
-            "UPDATE deliveries d SET reason = t.reason FROM unnest(CAST(:hooks AS text[]), CAST(:guids AS text[]),"
-            " CAST(:reasons AS text[])) AS t (hook, guid, reason) WHERE d.hook = t.hook AND d.guid = t.guid"
-        ),
-        {
-            "hooks": [a.hook for a, _ in told],
-            "guids": [a.guid for a, _ in told],
-            "reasons": [why for _, why in told],
-        },
-    )
+    told = [(a.hook, a.guid, why) for a, why in said if a.reason != why]
+    for hook, guid, why in sorted(told, key=lambda t: t[:2]):  # one order of locks, as the inbox has it
+        await session.execute(
+            text("UPDATE deliveries SET reason = :reason WHERE hook = :hook AND guid = :guid"),
+            {"hook": hook, "guid": guid, "reason": why},
+        )
