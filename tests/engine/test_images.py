@@ -268,3 +268,25 @@ async def test_a_workflow_that_was_lost_goes_on_with_what_was_found(world: World
         assert (await world.ended(run.id)).status is RunStatus.SUCCEEDED
     assert world.agent.looked == [IMAGE]
     assert {d.image for d in world.agent.databases} == {PINNED}
+
+
+async def test_a_workflow_that_was_lost_while_it_waited_gives_no_more_time(world: World) -> None:
+    await imaging.can_docker(world)
+    async with imaging.control(world), imaging.agents(world), dispatching(world):
+        run = await ask(world, [ABSENT])
+
+        async def has_looked() -> bool:
+            return len(world.agent.looked) > 0
+
+        await world.until(has_looked)
+        await world.client.get_workflow_handle(run_workflow_id(run.id)).terminate("lost")
+        async with world.transactions() as session:
+            await session.execute(
+                text(
+                    "UPDATE operations SET since = since - interval '1 minute',"
+                    " started_at = started_at - interval '31 minutes'"
+                )
+            )
+        ended = await world.ended(run.id)
+    assert ended.status is RunStatus.FAILED
+    assert (ended.reason or "").startswith(f"Image {IMAGE} did not appear within 30 min")

@@ -21,7 +21,8 @@ from stackly.engine.worker import WORKFLOWS, runner
 from stackly.engine.workflows.look import LookWorkflow
 from stackly.engine.workflows.sweep import SweepWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
-from stackly.runs.model import Run, RunKind
+from stackly.runs.model import Run, RunKind, RunStatus
+from tests.engine import imaging
 from tests.engine.moving import Moving
 from tests.engine.world import World, agents, build, control, dispatching
 
@@ -57,12 +58,17 @@ def replayer(*workflows: type) -> Replayer:
 
 
 @pytest.fixture
-async def plain(temporal: WorkflowEnvironment, transactions: Transactions) -> AsyncIterator[World]:
+async def readable(temporal: WorkflowEnvironment, transactions: Transactions) -> World:
     """Payloads as they are: a stored history must be readable without keys."""
     client = await Client.connect(
         temporal.client.service_client.config.target_host, namespace=temporal.client.namespace
     )
-    made = await build(transactions, client)
+    return await build(transactions, client)
+
+
+@pytest.fixture
+async def plain(readable: World) -> AsyncIterator[World]:
+    made = readable
     async with control(made), agents(made), dispatching(made):
         yield made
 
@@ -125,6 +131,14 @@ async def test_what_runs_now_replays(plain: World) -> None:
     found.append(await _kept(plain, "run-preview-ended", run_workflow_id(await _moved(plain))))
     for history in found:
         await replayer().replay_workflow(history)
+
+
+async def test_a_run_that_waited_for_its_image_replays(readable: World) -> None:
+    await imaging.can_docker(readable)
+    async with imaging.control(readable), imaging.agents(readable), dispatching(readable):
+        run = await imaging.ask(readable, [imaging.ABSENT, imaging.THERE])
+        assert (await readable.ended(run.id)).status is RunStatus.SUCCEEDED
+    await replayer().replay_workflow(await _kept(readable, "run-benchmark-imaged", run_workflow_id(run.id)))
 
 
 async def test_a_sync_replays(temporal: WorkflowEnvironment, plain: World) -> None:
