@@ -52,21 +52,24 @@ class Repository:
     async def push(self, kind: str, path: str) -> None:
         """One sync, as a ring makes it."""
         self.syncing.upstream.commit({path: f"# {path} {self.syncing.upstream.clock}\n"})
-        started, used = time.perf_counter(), _used()
+        used = await self._used()
+        started = time.perf_counter()
         (outcome,) = await self.syncing.sync()
         self.wall.setdefault(kind, []).append(time.perf_counter() - started)
-        self.cpu.setdefault(kind, []).append(_used() - used)
+        self.cpu.setdefault(kind, []).append(await self._used() - used)
         assert len(outcome.runs) == 1, "the run of that one stack, and no other"
+
+    async def _used(self) -> float:
+        """Processor time of this process, of the gits that it waited for, and of this database's Postgres."""
+        told = await self.syncing.rows("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+        stats = [Path(f"/proc/{r['pid']}/schedstat") for r in told]
+        nanoseconds = sum(int(stat.read_text().split()[0]) for stat in stats if stat.exists())
+        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        return nanoseconds / 1e9 + sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
 
     async def both(self, n: int) -> None:
         await self.push("own", f"{self.shape(n)}/main.tf")
         await self.push("program", f"src/{n}/main.c")
-
-
-def _used() -> float:
-    """Processor time of this process and of the gits it waited for; Postgres's is in the wall time alone."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
 
 
 Make = Callable[[Path, int, Shape], Awaitable[Repository]]
@@ -117,8 +120,10 @@ async def _measured(make: Make, folder: Path, shape: Shape) -> tuple[Repository,
         for repository in (few, many) if n % 2 else (many, few):
             await repository.both(n)
     wall, cpu = _ratios(many.wall, few.wall), _ratios(many.cpu, few.cpu)
-    middle = {name: round(statistics.median(r.wall["own"][1:]) * 1000) for name, r in (("few", few), ("many", many))}
-    print(f"\n{shape.__name__}: wall {wall}, cpu {cpu}; ms {middle}; first {many.first:.1f} s")  # noqa: T201 - a bench prints
+    for name, r in (("50", few), ("5,000", many)):
+        middle = {kind: [round(statistics.median(t[kind][1:]) * 1000, 1) for t in (r.wall, r.cpu)] for kind in r.wall}
+        print(f"\n{shape.__name__} {name}: wall and processor ms {middle}; first sync {r.first:.1f} s")  # noqa: T201 - a bench prints
+    print(f"{shape.__name__}: ratios of wall {wall}, of processor {cpu}")  # noqa: T201 - a bench prints
     return many, wall, cpu
 
 
@@ -128,11 +133,13 @@ async def test_a_push_to_one_of_5000_costs_as_to_one_of_50(make: Make, tmp_path:
         push_to_rows_1_of_5000_vs_1_of_50=round(wall["own"], 3),
         push_to_rows_cpu_1_of_5000_vs_1_of_50=round(cpu["own"], 3),
         trigger_paths_1_of_5000_vs_1_of_50=round(wall["program"], 3),
+        trigger_paths_cpu_1_of_5000_vs_1_of_50=round(cpu["program"], 3),
         push_to_rows_1_of_5000_ms=round(statistics.median(many.wall["own"][1:]) * 1000, 1),
         first_sync_of_5000_stacks_s=round(many.first, 1),
     )
-    assert wall["own"] <= MOST
-    assert wall["program"] <= MOST
+    # What else the machine does is in the wall time, twice over: of the two, only this one is the push's own.
+    assert cpu["own"] <= MOST
+    assert cpu["program"] <= MOST
 
 
 async def test_what_it_costs_where_all_lie_in_one_directory(make: Make, tmp_path: Path) -> None:
