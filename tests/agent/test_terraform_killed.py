@@ -20,7 +20,7 @@ from agent.site import SiteSettings, SiteWork
 from tests.agent.site_parts import FakeContext, bundle, key, module_input
 from tests.conftest import Require
 
-KILLS = int(os.environ.get("STACKLY_KILLS", "5"))
+KILLS = int(os.environ.get("STACKLY_KILLS", "3"))
 RESOURCES = 12
 
 # An entry in the ledger is a resource of the outside world: written at the end of a create, as a cloud would.
