@@ -130,6 +130,7 @@ def test_a_process_of_another_command_is_replaced_not_adopted(home: FakeHome) ->
     home.up()
     before = home.status()["second"]["pid"]
     processes.signal_to(home.supervisor(), signal.SIGKILL)
+    home.wait_for("first", state="running", reason="its supervisor is gone; run: stackly up")
     moved = free_ports(1)[0]
     home.describe({"first": {"port": home.ports["first"]}, "second": {"port": moved}})
     home.up()
