@@ -1,5 +1,6 @@
 """What holds for every answer: a request id, security headers, a measured time, and no trace shown to anybody."""
 
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -25,6 +26,8 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
+# What a delivery is answered is read by GitHub, not by a browser that could show, frame or send it on.
+_HEADERS_OF_DELIVERIES = [(b"x-content-type-options", b"nosniff")]
 _HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
@@ -42,7 +45,8 @@ class Edge:
             return
         is_delivery = scope["path"].startswith(webhooks.PREFIX)
         given = None if is_delivery else _header(scope, b"x-request-id")
-        answer = _Answer(scope, send, request_id.begin(given))
+        added = _HEADERS_OF_DELIVERIES if is_delivery and scope["method"] == "POST" else _HEADERS
+        answer = _Answer(scope, send, request_id.begin(given), added)
         started = clock.monotonic()
         try:
             await self._handle(scope, receive, answer, is_delivery=is_delivery)
@@ -80,11 +84,11 @@ def _route(scope: Scope) -> str:
 class _Answer:
     """`send` with our headers added and the status remembered."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str, added: Sequence[tuple[bytes, bytes]]) -> None:
         self.id = request_id
         self.status = 0
         self._send = send
-        self._added = [*_HEADERS, (b"x-request-id", request_id.encode())]
+        self._added = [*added, (b"x-request-id", request_id.encode())]
         if scope.get("scheme") == "https":
             self._added.append(_HSTS)
 

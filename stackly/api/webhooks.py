@@ -66,13 +66,16 @@ class Webhooks:
     async def _accept(self, scope: Scope, receive: Receive) -> Receipt:
         if scope["method"] != "POST":
             raise problems.MethodNotAllowed("Deliveries are POSTed.")
-        headers = dict(scope["headers"])
-        body = await read_body(headers.get(b"content-length"), receive)
+        headers, body = dict(scope["headers"]), None
         try:
-            async with asyncio.timeout(STORE_DEADLINE_S):
+            async with asyncio.timeout(BODY_DEADLINE_S) as limit:
+                body = await read_body(headers.get(b"content-length"), receive)
+                limit.reschedule(asyncio.get_running_loop().time() + STORE_DEADLINE_S)
                 hook = await self._verified(scope["path"][len(PREFIX) :], headers, body)
                 return await self.keep(await self._arrival(hook, headers, body))
         except TimeoutError:
+            if body is None:
+                raise BodySlow(f"The body was not complete after {BODY_DEADLINE_S:.0f} s.") from None
             raise Unavailable("Postgres does not answer; send the delivery again.") from None
 
     async def keep(self, arrival: Arrival) -> Receipt:
@@ -102,25 +105,21 @@ class Webhooks:
 
 
 async def read_body(declared: bytes | None, receive: Receive) -> bytes:
-    """Raises: BodyTooLarge before more than the cap is held; BodySlow when the sender dawdles."""
+    """Raises: BodyTooLarge before more than the cap is held; BodySlow when the sender goes away."""
     if declared is not None and (not declared.isdigit() or int(declared[:20]) > BODY_CAP_BYTES):
         raise _too_large()
     parts: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            while True:
-                message: Message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise BodySlow("The sender went away before the body was complete.")
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > BODY_CAP_BYTES:
-                    raise _too_large()
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise BodySlow(f"The body was not complete after {BODY_DEADLINE_S:.0f} s.") from None
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodySlow("The sender went away before the body was complete.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > BODY_CAP_BYTES:
+            raise _too_large()
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _too_large() -> problems.BodyTooLarge:

@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from stackly import log
+from stackly import clock, log
 from stackly.db import Session
 from stackly.errors import Invalid, Unavailable
 from stackly.events.model import Bell
@@ -40,6 +40,9 @@ WITH given AS (
 )
 SELECT hook, guid, attempts, status, fresh, (SELECT count(*) FROM woken) AS woken FROM kept
 """
+
+# How exactly a deadline is kept. One timer for all: one for each costs more than storing it.
+_TICK_S = 0.05
 
 # Postgres refuses these rows for what is in them; another try would end alike.
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, TypeError)
@@ -83,8 +86,11 @@ class Receipt:
 
 @dataclass(slots=True)
 class _Waiting:
+    """Units: `until` on the monotonic clock."""
+
     arrival: Arrival
     done: "asyncio.Future[Receipt]"
+    until: float
 
 
 class Inbox:
@@ -99,11 +105,13 @@ class Inbox:
         self._batch = batch
         self._deadline_s = deadline_s
         self._queue: deque[_Waiting] = deque()
+        self._asked: deque[_Waiting] = deque()  # all of them, also those that are answered, until their time is over
         self._some = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         self._tasks = [asyncio.create_task(self._serve(), name=f"inbox-{n}") for n in range(self._slots)]
+        self._tasks.append(asyncio.create_task(self._watch(), name="inbox-deadlines"))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -118,14 +126,20 @@ class Inbox:
         Raises: Unavailable when Postgres did not answer in time (nothing, or all of it, is stored: sending it again is
         safe); DeliveryRefused when this very row cannot be stored.
         """
-        waiting = _Waiting(arrival, asyncio.get_running_loop().create_future())
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(arrival, done, clock.monotonic() + self._deadline_s)
         self._queue.append(waiting)
+        self._asked.append(waiting)
         self._some.set()
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await waiting.done
-        except TimeoutError:
-            raise Unavailable("Postgres does not answer; send the delivery again.") from None
+        return await done
+
+    async def _watch(self) -> None:
+        """Whoever waited for too long is told so, whatever the slots hang on."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = clock.monotonic()
+            while self._asked and (self._asked[0].until <= now or self._asked[0].done.done()):
+                self._answer(self._asked.popleft(), Unavailable("Postgres does not answer; send the delivery again."))
 
     async def _serve(self) -> None:
         connection: Connection | None = None

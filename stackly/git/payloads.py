@@ -7,8 +7,10 @@ claim. What a push says about files is never read: git is asked instead.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from pydantic_core import from_json
 
 from stackly.errors import Invalid
 
@@ -41,6 +43,7 @@ _TELLTALES: dict[str, frozenset[str]] = {
 }
 _KINDS: dict[str, Kind] = {
     "ping": "ping",
+    "push": "push",
     "create": "hint",
     "delete": "hint",
     "repository": "repository",
@@ -121,15 +124,12 @@ def read(event: str, body: bytes) -> Delivered:
     wrong = _confusion(event, data)
     if wrong:
         return Delivered(event, "ignored", reason=wrong)
-    known = _facts(event, data)
-    if event == "push":
-        return _push(data, known)
-    return known
+    return _push(data) if event == "push" else _facts(event, data)
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(body)
+        data = _parsed(body)
     except RecursionError:
         raise Invalid("The body is nested too deeply to be a delivery.") from None
     except (ValueError, MemoryError):
@@ -138,6 +138,14 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Invalid("The body is JSON, but not an object.")
     return data
+
+
+def _parsed(body: bytes) -> Any:
+    """Raises: as json.loads."""
+    try:
+        return from_json(body)
+    except ValueError:  # what it does not take, a lone surrogate for one, the other may; and its errors are told apart
+        return json.loads(body)
 
 
 def _confusion(event: str, data: dict[str, Any]) -> str | None:
@@ -155,7 +163,7 @@ def _confusion(event: str, data: dict[str, Any]) -> str | None:
     return None
 
 
-def _facts(event: str, data: dict[str, Any]) -> Delivered:
+def _facts(event: str, data: dict[str, Any], **more: str | None) -> Delivered:
     repository, sender = _dict(data, "repository"), _dict(data, "sender")
     owner, archived = _dict(repository, "owner"), repository.get("archived")
     return Delivered(
@@ -173,7 +181,8 @@ def _facts(event: str, data: dict[str, Any]) -> Delivered:
         archived=archived if isinstance(archived, bool) else None,
         installation=_number(_dict(data, "installation"), "id"),
         repositories=_repositories(data),
-        **_before(_dict(data, "changes")),
+        **(_before(_dict(data, "changes")) if "changes" in data else {}),
+        **more,
     )
 
 
@@ -192,18 +201,19 @@ def _repositories(data: dict[str, Any]) -> tuple[int, ...]:
     return tuple(n for n in numbers if n is not None)
 
 
-def _push(data: dict[str, Any], known: Delivered) -> Delivered:
-    ref, before, after = (_text(data, key) for key in ("ref", "before", "after"))
+def _push(data: dict[str, Any]) -> Delivered:
+    ref, before, after = _text(data, "ref"), _text(data, "before"), _text(data, "after")
+    number = _number(_dict(data, "repository"), "id")
     reason = None
-    if known.repo_github_id is None:
+    if number is None:
         reason = "The push names no repository id."
     elif ref is None or not ref.startswith("refs/"):
         reason = "The push names no full ref."
     elif not (before and after and _SHA.match(before) and _SHA.match(after)):
         reason = "The push's before and after are not commit ids."
     if reason:
-        return Delivered("push", "ignored", reason=reason, repo_github_id=known.repo_github_id)
-    return replace(known, kind="push", ref=ref, before=before, after=after)
+        return Delivered("push", "ignored", reason=reason, repo_github_id=number)
+    return _facts("push", data, ref=ref, before=before, after=after)
 
 
 def _dict(data: dict[str, Any], key: str) -> dict[str, Any]:

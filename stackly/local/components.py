@@ -121,7 +121,8 @@ def _hub(home: Home, config: Config) -> Component:
     data = home.path / "hub"
     data.mkdir(mode=0o700, exist_ok=True)
     port = config.ports["hub"]
-    argv = _python("stackly.local.hub", "--home", str(data), "--host", "127.0.0.1", "--port", str(port))
+    where = ("--home", str(data), "--config", str(home.config), "--host", "127.0.0.1", "--port", str(port))
+    argv = _python("stackly.local.hub", *where)
     return Component(
         name="hub",
         argv=argv,

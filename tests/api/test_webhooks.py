@@ -298,3 +298,6 @@ async def test_security_headers_and_a_request_id_are_on_every_answer(api: httpx.
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert answer.headers["x-request-id"]
+    delivered = await api.post(hooked.path, content=b"{}")
+    assert delivered.headers["x-content-type-options"] == "nosniff"
+    assert delivered.headers["x-request-id"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 import uvicorn
+import uvloop
 
 SECRET = b"bench-secret"
 INSERT = (
@@ -95,12 +96,20 @@ _RUNNING: set[Any] = set()
 def main() -> None:
     url, which = os.environ["BENCH_URL"], sys.argv[1]
     app = Floor(url) if which == "floor" else stackly(url, door=which)
-    config = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="on")
-
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        server_header=False,
+        proxy_headers=False,
+    )
     server = uvicorn.Server(config)
     sock = _socket()
     print(sock.getsockname()[1], flush=True)  # noqa: T201 - how the parent learns the port
-    asyncio.run(server.serve(sockets=[sock]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the API's own process has it
+        runner.run(server.serve(sockets=[sock]))
 
 
 def _socket() -> Any:

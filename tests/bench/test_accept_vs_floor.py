@@ -1,4 +1,4 @@
-"""The accept path against what one would write first: same Postgres, same load, three alternating rounds."""
+"""The accept path against what one would write first: same Postgres, same load, five alternating rounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Serve = Callable[[str], Awaitable["Server"]]
 CONNECTIONS = 64
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 2.0
 
 
@@ -47,7 +47,7 @@ async def _rate(serve: Serve, which: str, path: str, secret: bytes) -> float:
 
 
 @pytest.mark.bench
-async def test_accepting_costs_little_more_than_the_naive_floor(serve: Serve, hook: tuple[str, bytes]) -> None:
+async def test_accepting_costs_no_more_than_the_naive_floor(serve: Serve, hook: tuple[str, bytes]) -> None:
     path, secret = hook
     ratios, ours, floors = [], [], []
     for _ in range(ROUNDS):
@@ -57,4 +57,4 @@ async def test_accepting_costs_little_more_than_the_naive_floor(serve: Serve, ho
     ratio = statistics.median(ratios)
     print(f"\naccept: {[round(r) for r in ours]}/s, floor: {[round(r) for r in floors]}/s, ratio {ratio:.2f}")  # noqa: T201 - a bench prints
     record(accept_vs_floor=round(ratio, 3))
-    assert ratio >= 0.70
+    assert ratio >= 1.0

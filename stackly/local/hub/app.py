@@ -14,18 +14,31 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse
 
-from stackly import log
-from stackly.local.hub import git_http, rest, rest_app, rest_hooks
+from stackly import clock, log
+from stackly.local.hub import git_http, rest, rest_app, rest_hooks, rest_oauth, rest_people
 from stackly.local.hub.faults import Faults, Limit
 from stackly.local.hub.hub import MAX_STATUSES, Hub, build
+from stackly.local.hub.oauth import Now, OAuthApp
 from stackly.local.hub.problems import Problem, answer
 
 _log = log.get("hub")
 
 
-def app(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> FastAPI:
-    """A GitHub of one machine: `home` holds its repositories and deliveries, `base_url` is how it is reached."""
-    hub = build(home, base_url, max_statuses=max_statuses)
+def app(
+    home: Path,
+    base_url: str,
+    *,
+    max_statuses: int = MAX_STATUSES,
+    oauth: OAuthApp | None = None,
+    now: Now = clock.now,
+) -> FastAPI:
+    """A GitHub of one machine: `home` holds its repositories and deliveries, `base_url` is how it is reached.
+
+    `oauth` is the one application that people can let in.
+    """
+    hub = build(home, base_url, max_statuses=max_statuses, now=now)
+    if oauth is not None:
+        hub.oauth.register(oauth)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -41,12 +54,13 @@ def app(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> FastA
     api = FastAPI(title="Stackly hub", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     api.state.hub = hub
     _guard(api, base_url)
+    rest_people.sign_in(api, hub)
     _limit(api, hub)
     for kind in (HTTPException, RequestValidationError):
         api.add_exception_handler(kind, answer)
     _own_routes(api, hub)
-    for router in (rest_app.router(hub), rest.router(hub), rest_hooks.router(hub), git_http.router(hub)):
-        api.include_router(router)
+    for part in (rest_oauth, rest_people, rest_app, rest, rest_hooks, git_http):
+        api.include_router(part.router(hub))
     return api
 
 

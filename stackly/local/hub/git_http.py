@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 
 from stackly import log
 from stackly.local.hub.hub import Hub
+from stackly.local.hub.oauth import Person
 from stackly.local.hub.pushes import announced
 from stackly.local.hub.repositories import git_environment, ref_changes
 from stackly.local.hub.store import Repo
@@ -46,12 +47,18 @@ def router(hub: Hub) -> APIRouter:
 
 
 def pusher(request: Request, hub: Hub) -> str:
-    """Who says to be pushing: the user name of basic authentication, with any password. This is one machine."""
-    name, _ = _basic(request)
+    """Whose OAuth token came; else who says to be pushing: the user name of basic authentication, with any password.
+
+    This is one machine.
+    """
+    person: Person | None = getattr(request.state, "person", None)
+    if person is not None:
+        return person.login
+    name, _ = basic(request)
     return name if name.replace("-", "").isalnum() else hub.user
 
 
-def _basic(request: Request) -> tuple[str, str]:
+def basic(request: Request) -> tuple[str, str]:
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     with contextlib.suppress(binascii.Error, ValueError):
         if kind.lower() == "basic":
@@ -62,7 +69,7 @@ def _basic(request: Request) -> tuple[str, str]:
 
 def _allowed(hub: Hub, repo: Repo, request: Request) -> bool:
     """Public: everybody. Private: anybody who says a name; an installation's token counts for what it reaches."""
-    name, password = _basic(request)
+    name, password = basic(request)
     if password.startswith("ghs_"):
         installation = hub.apps.of_token(password)
         return installation is not None and hub.apps.reaches(installation, repo)

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from stackly import clock
 from stackly.local.hub.apps import Apps
 from stackly.local.hub.deliveries import Deliveries
 from stackly.local.hub.faults import Dice, Limits
+from stackly.local.hub.oauth import Now, OAuth
+from stackly.local.hub.oauth_devices import Devices
+from stackly.local.hub.people import People
 from stackly.local.hub.pushes import Pushes
 from stackly.local.hub.repositories import RefChange, Repositories
 from stackly.local.hub.shapes import Shapes
@@ -28,6 +32,9 @@ class Hub:
     spool: Path
     apps: Apps
     limits: Limits
+    oauth: OAuth
+    devices: Devices
+    people: People
     user: str = USER
     max_statuses: int = MAX_STATUSES
 
@@ -42,9 +49,10 @@ class Hub:
         return self.store.repo_by_id(repo.id) or repo
 
 
-def build(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> Hub:
+def build(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES, now: Now = clock.now) -> Hub:
+    """`now` is the clock of codes and device logins."""
     store, dice = Store(home), Dice()
-    apps = Apps(store.db)
+    apps, oauth = Apps(store.db), OAuth(store.db, now)
     shapes, repositories = Shapes(base_url, store), Repositories(home / "repositories")
     spool = home / "spool"
     for folder in (repositories.root, spool):
@@ -59,5 +67,8 @@ def build(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES) -> Hub
         spool=spool,
         apps=apps,
         limits=Limits(),
+        oauth=oauth,
+        devices=Devices(store.db, oauth, now),
+        people=People(store, shapes),
         max_statuses=max_statuses,
     )

@@ -92,10 +92,6 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
         start = (max(page, 1) - 1) * per_page
         return [hub.shapes.repository(repo) for repo in hub.store.repos()[start : start + per_page]]
 
-    @routes.get("/user")
-    async def me(request: Request) -> dict[str, Any]:
-        return hub.shapes.user(pusher(request, hub))
-
     @routes.get("/repositories/{number}")
     async def by_id(number: int, request: Request) -> dict[str, Any]:
         return hub.shapes.repository(visible(hub, request, hub.store.repo_by_id(number)))
@@ -134,8 +130,12 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
     return routes
 
 
+def is_login(text: str) -> bool:
+    return _LOGIN.match(text) is not None
+
+
 async def _create(hub: Hub, owner: str, body: NewRepo) -> dict[str, Any]:
-    if not _LOGIN.match(owner):
+    if not is_login(owner):
         raise missing()
     _check_name(body.name)
     _check_branch(body.default_branch)
@@ -177,7 +177,7 @@ def _mark(hub: Hub, repo: Repo, body: RepoChange, who: str) -> None:
 
 def _transfer(hub: Hub, repo: Repo, body: Transfer, who: str) -> dict[str, Any]:
     """At once, where GitHub asks the new owner first. Hooks of the repository go along, installations do not."""
-    if not _LOGIN.match(body.new_owner):
+    if not is_login(body.new_owner):
         raise refused("Repository", "new_owner", "new_owner is not a login")
     name = body.new_name or repo.name
     _check_name(name)
