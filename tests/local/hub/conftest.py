@@ -19,6 +19,7 @@ from stackly import clock
 from stackly.git.signatures import verify
 from stackly.local.hub.app import app
 from tests.git import github_schema
+from tests.local.hub.oauth_parts import Login, opened
 
 SECRET = "s3cret"
 _ENV = {
@@ -209,3 +210,16 @@ async def work(hub: Running, tmp_path: Path) -> Work:
 @pytest.fixture
 def unused_port() -> int:
     return free_port()
+
+
+@pytest.fixture(scope="session")
+async def one_login(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Login]:
+    async with opened(tmp_path_factory.mktemp("oauth") / "hub") as made:
+        yield made
+
+
+@pytest.fixture
+def login(one_login: Login) -> Login:
+    """A hub that remembers nothing but its application: putting one together anew costs more than these tests."""
+    one_login.forget()
+    return one_login
