@@ -25,23 +25,25 @@ _BUTTONS = (
 )
 
 
-def consent(asked: Asked, told: dict[str, str], logins: Sequence[str], chosen: str, status: int = 200) -> HTMLResponse:
+def consent(
+    asked: Asked, told: dict[str, str], logins: Sequence[str], chosen: str, problem: str | None = None
+) -> HTMLResponse:
     """Shape: `told` is the request as it came, to be sent again with the decision."""
     hidden = "".join(f'<input type="hidden" name="{_e(name)}" value="{_e(value)}">' for name, value in told.items())
     scopes = "".join(f"<li><code>{_e(scope)}</code></li>" for scope in asked.scopes)
     wants = f"<p>It asks for:</p><ul>{scopes}</ul>" if scopes else "<p>It asks who you are, and for nothing more.</p>"
     body = (
-        f"<h1>Authorize {_e(asked.app.name)}</h1>{wants}<p>You then go to <strong>{_e(_origin(asked.redirect_uri))}"
-        f'</strong>.</p><form method="post" action="/login/oauth/authorize">{hidden}{_people(logins, chosen)}{_BUTTONS}'
+        f"<h1>Authorize {_e(asked.app.name)}</h1>{_alert(problem)}{wants}"
+        f"<p>You then go to <strong>{_e(_origin(asked.redirect_uri))}</strong>.</p>"
+        f'<form method="post" action="/login/oauth/authorize">{hidden}{_people(logins, chosen)}{_BUTTONS}'
         "</form>"
     )
-    return _page("Authorize", body, status, follows=asked.redirect_uri)
+    return _page("Authorize", body, 422 if problem else 200, follows=asked.redirect_uri)
 
 
 def device(logins: Sequence[str], chosen: str, code: str, problem: str | None = None) -> HTMLResponse:
-    alert = f'<p role="alert"><strong>{_e(problem)}</strong></p>' if problem else ""
     body = (
-        f'<h1>Authorize a device</h1>{alert}<form method="post" action="/login/device">'
+        f'<h1>Authorize a device</h1>{_alert(problem)}<form method="post" action="/login/device">'
         '<label for="code">The code that your device shows</label>'
         f'<input type="text" id="code" name="user_code" value="{_e(code)}" autocomplete="off"'
         f' autocapitalize="characters" spellcheck="false" required>{_people(logins, chosen)}{_BUTTONS}</form>'
@@ -51,6 +53,10 @@ def device(logins: Sequence[str], chosen: str, code: str, problem: str | None = 
 
 def notice(title: str, text: str, status: int = 200) -> HTMLResponse:
     return _page(title, f"<h1>{_e(title)}</h1><p>{_e(text)}</p>", status)
+
+
+def _alert(problem: str | None) -> str:
+    return f'<p role="alert"><strong>{_e(problem)}</strong></p>' if problem else ""
 
 
 def _people(logins: Sequence[str], chosen: str) -> str:

@@ -20,6 +20,7 @@ from stackly.local.hub.rest import is_login
 _log = log.get("hub")
 _LARGEST = 64 * 1024
 _FIELDS = ("client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
+_NOBODY = "Choose who continues."
 _NO_APP = "No application is registered under this client_id."
 
 
@@ -47,7 +48,7 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
         if told.get("decision") != "authorize":
             return _back(asked.redirect_uri, rules.DENIED.told(), told, 303)
         if told.get("login") not in people(hub):
-            return _consent(hub, asked, told, "", 422)
+            return _consent(hub, asked, told, "", _NOBODY)
         return _let_in(hub, asked, hub.people.known_as(told["login"]), 303)
 
     @routes.post("/login/oauth/access_token")
@@ -122,11 +123,11 @@ def _asked(hub: Hub, told: Mapping[str, str]) -> Asked | Response:
     return Asked(app, redirect, rules.granted(told.get("scope", "")), told.get("state"), challenge)
 
 
-def _consent(hub: Hub, asked: Asked, told: Mapping[str, str], login: str, status: int = 200) -> Response:
+def _consent(hub: Hub, asked: Asked, told: Mapping[str, str], login: str, problem: str | None = None) -> Response:
     logins = people(hub)
     chosen = next((known for known in logins if known.lower() == login.lower()), hub.user)
     again = {name: told[name] for name in _FIELDS if name in told}
-    return pages.consent(asked, again, logins, chosen, status)
+    return pages.consent(asked, again, logins, chosen, problem)
 
 
 def _let_in(hub: Hub, asked: Asked, login: str, status: int) -> Response:
@@ -143,7 +144,7 @@ def _back(redirect: str, answer: dict[str, str], told: Mapping[str, str], status
 def _enter(hub: Hub, told: Mapping[str, str]) -> Response:
     lets_in, login, code = told.get("decision") == "authorize", told.get("login", ""), told.get("user_code", "")
     if lets_in and login not in people(hub):
-        return pages.device(people(hub), hub.user, code, "Choose who continues.")
+        return pages.device(people(hub), hub.user, code, _NOBODY)
     if not hub.devices.decide(code, hub.people.known_as(login) if lets_in else None):
         return pages.device(people(hub), hub.user, code, "No device waits under this code. Look again at the device.")
     if lets_in:

@@ -201,6 +201,7 @@ async def test_a_person_is_chosen_or_cancels(login: "Login") -> None:
     for nobody in ("nobody", ""):
         again = await login.decide(state="s", login=nobody, decision="authorize")
         assert (again.status_code, "location" in again.headers) == (422, False)
+        assert 'role="alert"' in again.text
 
 
 async def test_login_consents_at_once_unless_the_person_shall_choose(login: "Login") -> None:

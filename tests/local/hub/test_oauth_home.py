@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from stackly import clock
 from stackly.local import components
@@ -17,15 +16,13 @@ from stackly.local.hub.store import Store
 from tests.local.hub.oauth_parts import JSON, answer
 
 
-@pytest.mark.parametrize("existing", [False, True])
-def test_the_homes_application_is_known_to_its_hub(tmp_path: Path, existing: bool) -> None:
-    """The real process, as the supervisor starts it."""
+def test_the_homes_application_is_known_to_its_hub(tmp_path: Path) -> None:
+    """The real process, as the supervisor starts it, over what a hub of an earlier release left."""
     home = Home(tmp_path)
     config = configured(home)
-    if existing:
-        old = Store(tmp_path / "hub")
-        old.user_id("ada")
-        old.close()
+    old = Store(tmp_path / "hub")
+    old.user_id("ada")
+    old.close()
     component = components._hub(home, config)
     component.cwd.mkdir(parents=True)
     client, secret = config.settings["github_client_id"], config.settings["github_client_secret"]
@@ -53,6 +50,10 @@ def test_the_homes_application_is_known_to_its_hub(tmp_path: Path, existing: boo
 
 
 def test_a_home_names_its_application(tmp_path: Path) -> None:
+    made = configured(Home(tmp_path / "home"))
+    fresh = registered(tmp_path / "home" / "config.json")
+    assert fresh is not None
+    assert fresh.has_secret(made.secrets["oauth"])
     settings = {"github_client_id": "c", "github_client_secret": "s", "api_url": "http://127.0.0.1:5000"}
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"settings": settings}))
