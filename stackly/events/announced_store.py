@@ -37,11 +37,11 @@ async def announced(session: Session, repo: str, *, within: timedelta) -> list[A
     """
     rows = await session.execute(
         text(
-            "SELECT d.hook, d.guid, d.body, d.reason, clock_timestamp() - d.received_at AS age"
-            " FROM deliveries d JOIN hooks h ON h.id = d.hook WHERE (h.repo = :repo OR d.repo = :repo)"
-            " AND d.event = 'push' AND d.status = 'received' AND length(d.body) < :cap"
-            " AND d.received_at > clock_timestamp() - CASE WHEN d.reason IS NULL THEN CAST(:within AS interval)"
-            "   ELSE CAST(:remembered AS interval) END ORDER BY d.received_at DESC LIMIT :most"
+            "SELECT hook, guid, body, reason, clock_timestamp() - received_at AS age FROM deliveries"
+            " WHERE repo = :repo AND event = 'push' AND status = 'received' AND length(body) < :cap"
+            " AND received_at > clock_timestamp() - greatest(CAST(:within AS interval), CAST(:remembered AS interval))"
+            " AND (reason IS NOT NULL OR received_at > clock_timestamp() - CAST(:within AS interval))"
+            " ORDER BY received_at DESC LIMIT :most"
         ),
         {"repo": repo, "cap": BODY_CAP_BYTES, "within": within, "remembered": REMEMBERED, "most": MOST},
     )

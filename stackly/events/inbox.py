@@ -312,3 +312,18 @@ async def known_guids(session: Session, hook: str, guids: Sequence[str]) -> set[
         {"hook": hook, "guids": list(guids)},
     )
     return set(found.scalars())
+
+
+async def prune(session: Session, *, days: int) -> int:
+    """Forget deliveries of that age: GitHub sends none again after three days, and what they meant is long done.
+
+    What told of a repository itself stays: its end counts for as long as GitHub does not show it.
+    """
+    gone = await session.execute(
+        text(
+            "DELETE FROM deliveries WHERE received_at < clock_timestamp() - make_interval(days => :days)"
+            " AND event <> 'repository'"
+        ),
+        {"days": days},
+    )
+    return gone.rowcount

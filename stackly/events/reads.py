@@ -22,7 +22,7 @@ async def list_deliveries(
         """
         SELECT d.guid, d.hook, d.event, d.attempts, d.status, d.reason, d.received_at
         FROM deliveries d JOIN hooks h ON h.id = d.hook
-        WHERE h.account = :account AND (h.repo = :repo OR d.repo = :repo)
+        WHERE h.account = :account AND d.repo = :repo
           AND (CAST(:at AS text) IS NULL OR (d.received_at, d.guid) < (CAST(CAST(:at AS text) AS timestamptz), :guid))
         ORDER BY d.received_at DESC, d.guid DESC LIMIT :limit
         """,

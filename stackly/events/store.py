@@ -196,8 +196,8 @@ async def said_deleted(session: Session, repo: str) -> bool:
     """Whether a signed delivery ever told the end of this repository. It counts only while GitHub does not show it."""
     rows = await session.execute(
         text(
-            "SELECT d.body FROM deliveries d JOIN hooks h ON h.id = d.hook WHERE (h.repo = :repo OR d.repo = :repo)"
-            " AND d.event = 'repository' AND d.status = 'received' AND length(d.body) < 262144"
+            "SELECT body FROM deliveries WHERE repo = :repo AND event = 'repository' AND status = 'received'"
+            " AND length(body) < 262144"
         ),
         {"repo": repo},
     )
@@ -208,9 +208,8 @@ async def pusher_of(session: Session, repo: str, ref: str, commit: str) -> str |
     """Who GitHub says pushed this commit to this ref, if a recent delivery told; git itself does not know."""
     rows = await session.execute(
         text(
-            "SELECT d.body FROM deliveries d JOIN hooks h ON h.id = d.hook"
-            " WHERE (h.repo = :repo OR d.repo = :repo) AND d.event = 'push'"
-            " AND d.status = 'received' AND length(d.body) < 262144 ORDER BY d.received_at DESC LIMIT 20"
+            "SELECT body FROM deliveries WHERE repo = :repo AND event = 'push' AND status = 'received'"
+            " AND length(body) < 262144 ORDER BY received_at DESC LIMIT 20"
         ),
         {"repo": repo},
     )

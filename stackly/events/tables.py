@@ -49,6 +49,8 @@ class OutboxRow(Base):
 
 class DeliveryRow(Base):
     __tablename__ = "deliveries"
+    # Deliveries only ever come at the end: a few pages tell which ones are old.
+    __table_args__ = (Index(None, "repo", "received_at"), Index(None, "received_at", postgresql_using="brin"))
 
     hook: Mapped[str] = mapped_column(primary_key=True)
     guid: Mapped[str] = mapped_column(primary_key=True)

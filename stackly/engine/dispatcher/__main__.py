@@ -21,6 +21,7 @@ from stackly.engine.policies import PolicyBook
 from stackly.engine.process import settings_of, until_signal
 from stackly.engine.temporal import account_id, client
 from stackly.errors import StacklyError
+from stackly.events import inbox
 from stackly.runs import queue
 from stackly.secrets import Keyring
 from stackly.settings import Settings
@@ -37,6 +38,7 @@ RECONCILE_S = 15.0
 SCHEDULES_S = 60.0
 PRUNE_S = 3600.0
 LIVE_DAYS = 7
+DELIVERY_DAYS = 30
 CACHE_DAYS = 30
 
 
@@ -101,6 +103,8 @@ async def _reap(reaper: Reaper) -> None:
 async def _prune(transactions: Transactions) -> None:
     async with transactions() as session:
         await queue.prune_live(session, days=LIVE_DAYS)
+    async with transactions() as session:
+        await inbox.prune(session, days=DELIVERY_DAYS)
     async with transactions() as session:
         await code_store.expire(session, days=CACHE_DAYS)
 
