@@ -17,7 +17,7 @@ import httpx
 from stackly.errors import StacklyError
 from stackly.local import platform as local_platform
 from stackly.local import processes
-from tests.e2e.house import TERMINAL, House, Json, Refused, Repository
+from tests.e2e.house import GENTLY, TERMINAL, House, Json, Refused, Repository
 
 SECONDS = 12
 POINTS = 3  # seconds of load that were seen when it counts as running
@@ -43,7 +43,7 @@ class Bench:
 
     def begin(self, stack: str, module: str = "", seconds: int = SECONDS) -> str:
         """Push a stack of its own, `module` added to its Terraform. Returns its run. Units: `seconds` of load."""
-        self.repository.example("pg-standalone", stack, changed={_LONG: f"warmup: 1s, duration: {seconds}s"})
+        self.repository.example("pg-standalone", stack, changed=GENTLY | {_LONG: f"warmup: 1s, duration: {seconds}s"})
         with (self.repository.clone / stack / "main.tf").open("a") as main:
             main.write(module)
         self.repository.push({}, f"add {stack}")

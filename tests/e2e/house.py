@@ -24,6 +24,8 @@ from tests.e2e import recorder
 T = TypeVar("T")
 Json = dict[str, Any]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+# An open loop: the load takes its time, and leaves the machine to what is tested.
+GENTLY = {"clients: 4}": "clients: 4, rate: 100}"}
 TERMINAL = {"succeeded", "failed", "cancelled", "rejected", "superseded"}
 _AUTHOR = {f"GIT_{who}_{what}": "octo" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -44,6 +46,12 @@ class House:
     home: Path
     recorder: Path
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    # One for all: each new one reads every root certificate. No connection is kept: what serves them may be killed.
+    http: httpx.Client = field(
+        default_factory=lambda: httpx.Client(
+            timeout=60, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+    )
 
     def start(self) -> House:
         self.endpoints = platform.up(self.home).endpoints
@@ -70,18 +78,18 @@ class House:
     def _asked(self, verb: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Any:
         signed = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         url = f"{self.endpoints['api_url']}/api/v1/{path}"
-        answer = httpx.request(verb, url, headers=signed, timeout=60, **more)
+        answer = self.http.request(verb, url, headers=signed, **more)
         if answer.is_error:
             raise Refused(answer)
         return answer.json()
 
     def faults(self, **faults: Any) -> None:
-        httpx.put(f"{self.endpoints['hub_url']}/_faults", json=faults, timeout=10).raise_for_status()
+        self.http.put(f"{self.endpoints['hub_url']}/_faults", json=faults).raise_for_status()
 
     def repository(self, name: str, place: Path) -> Repository:
         """A new repository in the hub, connected to the platform."""
         hub = self.endpoints["hub_url"]
-        httpx.post(f"{hub}/user/repos", json={"name": name}, timeout=10).raise_for_status()
+        self.http.post(f"{hub}/user/repos", json={"name": name}).raise_for_status()
         url = f"{hub}/developer/{name}.git"
         added = self.post("repos", {"url": url})
         return Repository(self, name, url, place / name, added["id"]).begin()

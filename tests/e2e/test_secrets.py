@@ -39,7 +39,7 @@ name: canary
 tests:
   - name: by-pgbench
     database: {engine: postgres, version: "16"}
-    workload: {driver: pgbench, name: tpcb-like, scale_factor: 1, clients: 2}
+    workload: {driver: pgbench, name: tpcb-like, scale_factor: 1, clients: 2, rate: 100}
     measure: {warmup: 0s, duration: 6s, repeats: 1}
   - name: by-stroppy
     database: {engine: postgres, version: "16"}
