@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
@@ -34,6 +34,9 @@ from agent.worker import Polling, connect, edge_workers, polling, site_workers
 from stackly import clock, log
 from stackly.errors import Denied, NotFound, StacklyError, Unauthenticated, Unavailable
 from stackly.ids import new_id
+
+if TYPE_CHECKING:
+    from agent.site import SiteWork
 
 _log = log.get("agent")
 _RENEW_BEFORE = timedelta(hours=12)
@@ -117,6 +120,7 @@ class Life:
     over: asyncio.Event
     # What a site agent sees on its targets; an edge agent looks at nothing.
     look_around: LookAround | None = None
+    tidy: Callable[[], Awaitable[None]] | None = None
 
 
 async def _beat(life: Life, now_polling: Polling) -> None:
@@ -127,6 +131,8 @@ async def _beat(life: Life, now_polling: Polling) -> None:
         seen = None
         if life.look_around is not None and clock.monotonic() - looked_at >= _LOOK_AROUND_S:
             seen, looked_at = await life.look_around(), clock.monotonic()
+            if life.tidy is not None:
+                await life.tidy()
         if _should_retire(life):
             _log.info("agent.retires", reason="its certificate ends soon")
             life.over.set()
@@ -212,8 +218,15 @@ async def _site(life: Life) -> None:
     current = await _begin_life(life, upload_states)
     targets = [t for t in usable_targets(_targets("site")) if t != "module"]
     await hands.reap(current, targets)
-    life = replace(life, look_around=lambda: hands.look_around(targets))
+    life = replace(life, look_around=lambda: hands.look_around(targets), tidy=lambda: _tidied(life, hands))
     await _work(life, lambda client: site_workers(client, life.identity.agent_id, hands, life.steps, life.settings))
+
+
+async def _tidied(life: Life, hands: "SiteWork") -> None:
+    try:
+        await hands.tidy(life.gateway.list_owners)
+    except (StacklyError, OSError) as e:
+        _log.warning("directories.not_tidied", reason=str(e))
 
 
 def _site_settings(settings: AgentSettings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a site agent does, one method per step: Terraform, machines, inventory."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -205,6 +205,17 @@ class SiteWork:
         if gone:
             _log.info("leftovers.reaped", things=gone)
         return gone
+
+    async def tidy(self, owners: Callable[[], Awaitable[Collection[tuple[str, str]]]]) -> list[str]:
+        """Delete the directories of runs that are over: of those that planned and never applied. What lives stays."""
+        # Listed before asking: what begins while the answer is on its way is not among them.
+        quiet = [each for each in workdir.run_directories(self._home) if not workdir.occupants(each.root)]
+        current = await owners() if quiet else ()
+        gone = [each for each in quiet if (each.owner.run, each.owner.test) not in current]
+        for each in gone:
+            await workdir.delete(each.root)
+            _log.info("directory.deleted", owner=str(each.owner))
+        return [str(each.owner) for each in gone]
 
     def _open(self, given: ModuleInput, context: StepContext) -> Session:
         self._targets.get(given.target)

@@ -182,6 +182,16 @@ class ReportGoneReply(_message.Message):
     current: _containers.RepeatedCompositeFieldContainer[Owner]
     def __init__(self, gone: _Optional[_Iterable[_Union[StepKey, _Mapping]]] = ..., current: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ...) -> None: ...
 
+class ListOwnersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListOwnersReply(_message.Message):
+    __slots__ = ("current",)
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    current: _containers.RepeatedCompositeFieldContainer[Owner]
+    def __init__(self, current: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ...) -> None: ...
+
 class IssueEnrolmentRequest(_message.Message):
     __slots__ = ("run", "test", "epoch", "machine")
     RUN_FIELD_NUMBER: _ClassVar[int]

@@ -64,6 +64,11 @@ class AgentGatewayStub:
                 request_serializer=stackly_dot_wire_dot_gateway__pb2.ReportGoneRequest.SerializeToString,
                 response_deserializer=stackly_dot_wire_dot_gateway__pb2.ReportGoneReply.FromString,
                 _registered_method=True)
+        self.ListOwners = channel.unary_unary(
+                '/stackly.gateway.v1.AgentGateway/ListOwners',
+                request_serializer=stackly_dot_wire_dot_gateway__pb2.ListOwnersRequest.SerializeToString,
+                response_deserializer=stackly_dot_wire_dot_gateway__pb2.ListOwnersReply.FromString,
+                _registered_method=True)
         self.IssueEnrolment = channel.unary_unary(
                 '/stackly.gateway.v1.AgentGateway/IssueEnrolment',
                 request_serializer=stackly_dot_wire_dot_gateway__pb2.IssueEnrolmentRequest.SerializeToString,
@@ -130,6 +135,12 @@ class AgentGatewayServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportGone(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOwners(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,6 +214,11 @@ def add_AgentGatewayServicer_to_server(servicer, server):
                     servicer.ReportGone,
                     request_deserializer=stackly_dot_wire_dot_gateway__pb2.ReportGoneRequest.FromString,
                     response_serializer=stackly_dot_wire_dot_gateway__pb2.ReportGoneReply.SerializeToString,
+            ),
+            'ListOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOwners,
+                    request_deserializer=stackly_dot_wire_dot_gateway__pb2.ListOwnersRequest.FromString,
+                    response_serializer=stackly_dot_wire_dot_gateway__pb2.ListOwnersReply.SerializeToString,
             ),
             'IssueEnrolment': grpc.unary_unary_rpc_method_handler(
                     servicer.IssueEnrolment,
@@ -397,6 +413,33 @@ class AgentGateway:
             '/stackly.gateway.v1.AgentGateway/ReportGone',
             stackly_dot_wire_dot_gateway__pb2.ReportGoneRequest.SerializeToString,
             stackly_dot_wire_dot_gateway__pb2.ReportGoneReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stackly.gateway.v1.AgentGateway/ListOwners',
+            stackly_dot_wire_dot_gateway__pb2.ListOwnersRequest.SerializeToString,
+            stackly_dot_wire_dot_gateway__pb2.ListOwnersReply.FromString,
             options,
             channel_credentials,
             insecure,

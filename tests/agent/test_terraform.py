@@ -59,6 +59,30 @@ async def test_apply_gives_machines_and_outputs_stores_the_state_and_leaves_noth
     assert context.issued == []
 
 
+async def test_a_plan_that_is_not_applied_is_kept_until_its_run_is_over(site: SiteWork, tmp_path: Path) -> None:
+    context = context_for(bundle(main__tf=MODULE))
+    await site.plan(module_input(context.key, machines=MACHINES), context)
+    asked = []
+
+    async def owners() -> set[tuple[str, str]]:
+        asked.append(1)
+        return {(context.key.run, context.key.test)} if len(asked) == 1 else set()
+
+    assert await site.tidy(owners) == []
+    (kept,) = workdir.run_directories(tmp_path / "home")
+    living = await asyncio.create_subprocess_exec("sleep", "600", cwd=kept.root)
+    try:
+        assert await site.tidy(owners) == []
+        assert kept.root.exists()
+    finally:
+        living.kill()
+        await living.wait()
+    assert await site.tidy(owners) == [str(kept.owner)]
+    assert no_directories(tmp_path)
+    assert await site.tidy(owners) == []
+    assert len(asked) == 2, "nothing is asked where nothing is left"
+
+
 async def test_a_second_plan_has_no_change_and_destroy_removes_what_there_is(site: SiteWork, tmp_path: Path) -> None:
     context = context_for(bundle(main__tf=MODULE))
     await apply(site, context, machines=MACHINES)

@@ -120,6 +120,13 @@ class Gateway(Transfers):
         )
 
     @guarded
+    async def ListOwners(self, request: wire.ListOwnersRequest, context: Context) -> wire.ListOwnersReply:  # noqa: ARG002, N802
+        agent = await self._callers.agent(context)
+        async with self._transactions() as session:
+            current = await steps.owners(session, agent.id)
+        return wire.ListOwnersReply(current=[wire.Owner(run=o.run, test=o.test, epoch=o.epoch) for o in current])
+
+    @guarded
     async def IssueEnrolment(  # noqa: N802
         self, request: wire.IssueEnrolmentRequest, context: Context
     ) -> wire.IssueEnrolmentReply:

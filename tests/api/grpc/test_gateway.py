@@ -41,10 +41,21 @@ async def test_another_life_never_spawns(site: Gateway, world: World, doors: Doo
     assert (await site.begin_step(world.key(), "two")).verdict == "GONE"
     owners = await site.report_gone("two")
     assert set(owners) == {(world.run, "", 1), (world.run, world.test, 1)}
+    assert await site.list_owners() == {(world.run, ""), (world.run, world.test)}
     assert await sql(doors.transactions, "SELECT status FROM steps") == [("gone",)]
     assert ("test-ring", f"{world.run}/{world.test}") in await sql(doors.transactions, "SELECT kind, key FROM outbox")
     assert not await site.end_step(world.key(), "one", OK)
     assert (await site.begin_step(world.key(attempt=2), "two")).verdict == "GRANTED"
+
+
+async def test_to_ask_for_owners_ends_nothing(site: Gateway, world: World, doors: Doors) -> None:
+    await site.begin_step(world.key(), "one")
+    assert (world.run, world.test) in await site.list_owners()
+    assert await sql(doors.transactions, "SELECT status FROM steps") == [("running",)]
+    await sql(doors.transactions, "UPDATE operations SET status = 'succeeded'")
+    await sql(doors.transactions, "UPDATE tests SET status = 'succeeded'")
+    await sql(doors.transactions, "UPDATE stack_states SET status = 'destroyed'")
+    assert await site.list_owners() == set()
 
 
 async def test_a_stale_epoch_is_refused_whichever_way_it_differs(site: Gateway, world: World, doors: Doors) -> None:
