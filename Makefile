@@ -45,9 +45,9 @@ test: setup test-fast test-platform ## The whole suite, on real parts
 test-fast: $(SYNCED) ## Unit and integration tests
 	$(PYTEST) -n 3 --dist loadfile --durations=25 -m "not e2e and not chaos and not bench"
 
-# Most of their time is waiting; two workers, each with platforms of its own: what they measure needs a core.
+# Two workers, each with platforms of its own: what they measure needs a core. In this order, the longest first.
 test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill parts of it
-	$(PYTEST) -n 2 --dist loadfile --durations=15 -m "e2e or chaos" $(PLATFORM_TESTS)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "e2e or chaos" $(PLATFORM_TESTS)
 
 # Exit 5 says: no test of this tier.
 test-e2e: $(SYNCED) ## Tests of the whole platform
