@@ -23,7 +23,7 @@ WEB := $(wildcard $(ROOT)/web/package.json)
 WEB_FILES := $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/api/schema.ts' 2>/dev/null)
 WEB_BUILT := $(if $(WEB),$(ROOT)/.cache/web.built)
 PYTEST := $(BIN)/pytest
-# Named, because collecting all the others costs every worker half a minute.
+# Named, because every worker would collect all the others first.
 PLATFORM_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.(e2e|chaos)' -r tests --include='test_*.py' | sort)
 
 .PHONY: help setup up down test test-fast test-platform test-e2e test-chaos lint types migrate openapi bench

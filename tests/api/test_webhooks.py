@@ -212,6 +212,17 @@ async def test_a_postgres_that_does_not_answer_is_unavailable_in_time(silent_ser
     await inbox.close()
 
 
+async def test_the_last_of_many_is_told_as_soon_as_the_first(silent_server: int) -> None:
+    """One after the other, each after the patience of a connection, they would be told in eleven seconds."""
+    inbox = Inbox(f"postgresql://x:y@127.0.0.1:{silent_server}/z", slots=1, batch=1, deadline_s=0.5)
+    await inbox.start()
+    async with asyncio.timeout(5):
+        waiting = (inbox.accept(_arrival(f"g{n}")) for n in range(30))
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(t) for t in told} == {Unavailable}
+    await inbox.close()
+
+
 async def test_the_inbox_recovers_when_its_connection_dies(database: str, transactions: db.Transactions) -> None:
     inbox = Inbox(database, slots=1)
     await inbox.start()
