@@ -90,8 +90,8 @@ class SiteWork:
             update=found.update,
             delete=found.delete,
             changed=found.changed,
-            plan_sha256=sha256(session.work.plan),
-            lock_sha256=sha256(session.module / ".terraform.lock.hcl"),
+            plan_sha256=sha256(session.work, session.work.plan),
+            lock_sha256=sha256(session.work, session.module / ".terraform.lock.hcl"),
             serial=session.base.serial if session.base else 0,
             lineage=session.base.lineage if session.base else "",
             summary=found.summary,
@@ -115,7 +115,7 @@ class SiteWork:
     def _applied(self, session: Session, changes: dict[str, int], started: float) -> ApplyOutcome:
         """Raises: Invalid when the module's outputs miss the contract; what was made is in the state then."""
         given = session.given
-        after = state.read(session.work.state)
+        after = state.read(session.work, session.work.state)
         found = after.outputs if after else {}
         makes = self._targets.get(given.target).makes_machines
         shown, dropped = outputs.public(found)
@@ -129,7 +129,7 @@ class SiteWork:
             deleted=changes.get("remove", 0),
             serial=after.serial if after else 0,
             seconds=clock.monotonic() - started,
-            lock_sha256=sha256(session.module / ".terraform.lock.hcl"),
+            lock_sha256=sha256(session.work, session.module / ".terraform.lock.hcl"),
             terraform_version=session.version,
         )
 
@@ -175,8 +175,7 @@ class SiteWork:
         found = []
         for each in workdir.run_directories(self._home):
             await state.settle(each, self._settings.grace_s)
-            versions = [v for path in state.candidates(each) if (v := state.read(path))]
-            if best := state.newest(None, versions):
+            if best := state.newest(None, state.read_all(each)[0]):
                 found.append(Unfinished(each.owner.run, each.owner.test, int(each.owner.last), best.content))
         return found
 

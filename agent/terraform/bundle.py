@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from agent import reading
 from agent.terraform.process import TerraformSettings
 from agent.workdir import RunDirectory, private, write_private
 from stackly.errors import Invalid
 
 # JSON overrides of one block replace `backend` and `cloud` alike, whatever the module says.
 OVERRIDE = "stackly_override.tf.json"
+_RECORD_MOST = 1024 * 1024
 
 
 def unpack(bundle: bytes, work: RunDirectory, path: str) -> Path:
@@ -39,7 +41,7 @@ def module_directory(work: RunDirectory, path: str) -> Path:
         raise Invalid(f"{path!r} leaves the repository.")
     if not module.is_dir() or not any(n.suffix == ".tf" or n.name.endswith(".tf.json") for n in module.iterdir()):
         raise Invalid(f"{path or '.'} holds no Terraform module in this commit.")
-    return module
+    return work.tree / module.relative_to(work.tree.resolve())
 
 
 def write_backend(module: Path, work: RunDirectory) -> None:
@@ -49,9 +51,12 @@ def write_backend(module: Path, work: RunDirectory) -> None:
 
 
 def check_backend(module: Path, work: RunDirectory) -> None:
-    """A module's own override file may sort after ours. Raises: Invalid."""
-    record = module / ".terraform" / "terraform.tfstate"
-    backend = json.loads(record.read_bytes()).get("backend", {}) if record.exists() else {}
+    """A module's own override file may sort after ours. Raises: Invalid; FileUnsafe."""
+    try:
+        record = reading.read_regular(work.root, module / ".terraform" / "terraform.tfstate", most=_RECORD_MOST)
+        backend = json.loads(record)["backend"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        backend = {}
     if backend.get("type") != "local" or backend.get("config", {}).get("path") != str(work.state):
         raise Invalid("The module's own *_override.tf sets a backend; Stackly keeps the state: remove it.")
 

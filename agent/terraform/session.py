@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent import workdir
+from agent import reading, workdir
 from agent.context import StepContext
 from agent.terraform import bundle, state
 from agent.terraform import plan as plans
@@ -19,10 +19,15 @@ from stackly import clock
 from stackly.engine.contracts.site import ModuleInput
 from stackly.errors import Conflict
 
+_READ_MOST = 512 * 1024 * 1024  # a plan holds the state and all that would change
 
-def sha256(path: Path) -> str:
-    """'' when there is no such file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+def sha256(work: workdir.RunDirectory, path: Path) -> str:
+    """'' when there is no such file. Raises: FileUnsafe."""
+    try:
+        return hashlib.sha256(reading.read_regular(work.root, path, most=_READ_MOST)).hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 @dataclass(slots=True)
@@ -110,7 +115,7 @@ class Session:
 
     async def reopen(self, plan_sha256: str) -> None:
         """Stand where `plan` stood. Raises: Conflict when that plan is not here any more."""
-        if sha256(self.work.plan) != plan_sha256:
+        if sha256(self.work, self.work.plan) != plan_sha256:
             raise Conflict("The plan is gone: it was made by an earlier life of this agent. Plan again.")
         self.module = bundle.module_directory(self.work, self.given.path)
         self.base = await state.restore(self.home, self.work, self.context, self.settings.grace_s)
@@ -118,7 +123,7 @@ class Session:
 
     async def change(self, *arguments: str) -> Reader:
         """Apply or destroy: the state is mirrored while it works, and its last version stored before this returns."""
-        mirror = state.StateMirror(self.work.state, self.context, self.base)
+        mirror = state.StateMirror(self.work, self.context, self.base)
         try:
             return await self.terraform(*arguments)
         finally:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import workdir
+from agent import reading, workdir
 from agent.context import StepContext
+from stackly import log
 from stackly.engine.contracts.steps import STEP_GRACE
 from stackly.errors import Conflict, Faulty
+
+MOST_BYTES = 64 * 1024 * 1024  # what the gateway takes of a state
+_log = log.get("agent.terraform")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,29 @@ def parse(content: bytes) -> Version | None:
     return Version(content, serial, lineage)
 
 
-def read(path: Path) -> Version | None:
+def read(work: workdir.RunDirectory, path: Path) -> Version | None:
+    """None: no file, or no whole state. Raises: FileUnsafe for what is no plain file of the run."""
     try:
-        return parse(path.read_bytes())
+        return parse(reading.read_regular(work.root, path, most=MOST_BYTES))
     except FileNotFoundError:
         return None
+
+
+def read_all(work: workdir.RunDirectory) -> tuple[list[Version], dict[Path, str]]:
+    """What Terraform may have left in a run directory. Shape: (whole states, why each other file is none)."""
+    versions, broken = [], {}
+    for path in candidates(work):
+        try:
+            version = read(work, path)
+        except reading.FileUnsafe as error:
+            _log.warning("state.not_read", path=str(path), reason=error.detail)
+            broken[path] = error.detail
+            continue
+        if version is None:
+            broken[path] = f"{path} is empty or torn."
+        else:
+            versions.append(version)
+    return versions, broken
 
 
 def newest(stored: Version | None, files: Sequence[Version]) -> Version | None:
@@ -64,12 +86,15 @@ def newest(stored: Version | None, files: Sequence[Version]) -> Version | None:
 class StateMirror:
     """Sends each new version while Terraform works: in order, newest only, the last one before `finish` returns."""
 
-    def __init__(self, path: Path, context: StepContext, base: Version | None, *, every_s: float = 0.1) -> None:
-        self._path = path
+    def __init__(
+        self, work: workdir.RunDirectory, context: StepContext, base: Version | None, *, every_s: float = 0.1
+    ) -> None:
+        self._work = work
         self._context = context
         self._every_s = every_s
         self._sent = base
         self._refused = ""
+        self._unsafe = ""
         self._seen: tuple[int, int] | None = None
         self._ended = asyncio.Event()
         self._task = asyncio.create_task(self._watch())
@@ -86,14 +111,18 @@ class StateMirror:
                 continue
 
     async def _look(self, *, force: bool) -> None:
+        self._unsafe = ""
         try:
-            found = self._path.stat()
+            found = self._work.state.lstat()
+            mark = (found.st_mtime_ns, found.st_size)
+            if mark == self._seen and not force:
+                return
+            version = read(self._work, self._work.state)
         except FileNotFoundError:
             return
-        mark = (found.st_mtime_ns, found.st_size)
-        if mark == self._seen and not force:
+        except reading.FileUnsafe as error:
+            self._unsafe = error.detail
             return
-        version = read(self._path)
         if version is None:
             return  # in the middle of a write: look again
         self._seen = mark
@@ -110,7 +139,11 @@ class StateMirror:
             self._context.log(f"State {version.serial} was refused: {self._refused}", "warning")
 
     async def finish(self) -> None:
-        """Raises: Conflict when the last version was refused; Faulty when the platform stayed away after a cancel."""
+        """Send the last version.
+
+        Raises: Conflict when it was refused; FileUnsafe when something else stands in the file's place; Faulty when
+        the platform stayed away after a cancel.
+        """
         self._ended.set()
         while not self._task.done():
             # Nobody waits for a cancelled step for ever: its file stays, and the agent sends it when it starts again.
@@ -124,13 +157,15 @@ class StateMirror:
             self._task.cancel()
             raise Faulty("The state could not be sent; the agent keeps it and sends it later.")
         await self._task
+        if self._unsafe:
+            raise reading.FileUnsafe(self._unsafe)
         if self._refused:
             raise Conflict(f"The state was refused: {self._refused}")
 
 
 def candidates(work: workdir.RunDirectory) -> list[Path]:
     """State files Terraform may have left here; it writes errored.tfstate when it could not write the real one."""
-    found = [work.state] if work.state.exists() else []
+    found = [work.state] if reading.stands(work.root, work.state) else []
     return found + sorted(work.tree.rglob("errored.tfstate"))
 
 
@@ -148,20 +183,22 @@ async def restore(home: Path, work: workdir.RunDirectory, context: StepContext, 
     """
     stored = parse(await context.read_state())
     files: list[Version] = []
-    broken: list[Path] = []
+    broken: dict[Path, str] = {}
     for each in workdir.run_directories(home):
         ours = (each.owner.run, each.owner.test) == (work.owner.run, work.owner.test)
         if not ours and not (stored and _shares(each, stored.lineage)):
             continue
         await settle(each, grace_s)
-        for path in candidates(each):
-            version = read(path)
-            files.append(version) if version else broken.append(path)
+        versions, unreadable = read_all(each)
+        files += versions
+        broken |= unreadable
+        for why in unreadable.values():
+            context.log(why, "warning")
     chosen = newest(stored, files)
     if chosen is None:
         if broken:
             raise Faulty(
-                f"{broken[0]} is empty or torn and no valid version was stored: what it held may exist. "
+                f"{next(iter(broken.values()))} And no valid version was stored: what it held may exist. "
                 "Check the target's inventory, then remove the file.",
             )
         return None
@@ -173,4 +210,4 @@ async def restore(home: Path, work: workdir.RunDirectory, context: StepContext, 
 
 
 def _shares(work: workdir.RunDirectory, lineage: str) -> bool:
-    return any((v := read(p)) is not None and v.lineage == lineage for p in candidates(work))
+    return any(version.lineage == lineage for version in read_all(work)[0])

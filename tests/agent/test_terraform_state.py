@@ -1,6 +1,7 @@
 import asyncio
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import workdir
+from agent import reading, workdir
+from agent.site import SiteWork
 from agent.terraform import state
 from stackly.errors import Conflict, Faulty
 from tests.agent.site_parts import FakeContext, key
@@ -123,9 +125,10 @@ async def test_an_errored_state_counts(tmp_path: Path) -> None:
 
 
 async def test_the_mirror_sends_in_order_skips_torn_and_foreign_and_always_the_last(tmp_path: Path) -> None:
-    path = tmp_path / "s"
+    work = made(tmp_path)
+    path = work.state
     context = FakeContext(key())
-    mirror = state.StateMirror(path, context, state.parse(version(2)), every_s=0.01)
+    mirror = state.StateMirror(work, context, state.parse(version(2)), every_s=0.01)
     for content in (b"", version(1), version(3), version(3)[:9], version(4), version(9, "other"), version(5)):
         path.write_bytes(content)
         await asyncio.sleep(0.03)
@@ -138,7 +141,8 @@ async def test_the_mirror_sends_in_order_skips_torn_and_foreign_and_always_the_l
 
 
 async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path: Path) -> None:
-    path = tmp_path / "s"
+    work = made(tmp_path)
+    path = work.state
     gate = asyncio.Event()
 
     class Slow(FakeContext):
@@ -147,7 +151,7 @@ async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path: Path) -
             return await super().write_state(state)
 
     context = Slow(key())
-    mirror = state.StateMirror(path, context, None, every_s=0.005)
+    mirror = state.StateMirror(work, context, None, every_s=0.005)
     for serial in range(1, 30):
         path.write_bytes(version(serial))
         await asyncio.sleep(0.01)
@@ -158,9 +162,10 @@ async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path: Path) -
 
 
 async def test_a_refused_last_version_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "s"
+    work = made(tmp_path)
+    path = work.state
     path.write_bytes(version(1))
-    mirror = state.StateMirror(path, FakeContext(key(), refuse="stale epoch"), None)
+    mirror = state.StateMirror(work, FakeContext(key(), refuse="stale epoch"), None)
     with pytest.raises(Conflict, match="stale epoch"):
         await mirror.finish()
 
@@ -169,7 +174,8 @@ async def test_a_cancelled_step_does_not_wait_for_a_platform_that_stays_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "STEP_GRACE", timedelta(seconds=0.1))
-    path = tmp_path / "s"
+    work = made(tmp_path)
+    path = work.state
     path.write_bytes(version(1))
 
     class Away(FakeContext):
@@ -178,7 +184,83 @@ async def test_a_cancelled_step_does_not_wait_for_a_platform_that_stays_away(
             return True, ""
 
     context = Away(key())
-    mirror = state.StateMirror(path, context, None)
+    mirror = state.StateMirror(work, context, None)
     asyncio.get_running_loop().call_later(0.05, context.cancelled.set)
     with pytest.raises(Faulty, match="sends it later"):
         await mirror.finish()
+
+
+def linked(path: Path, secret: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(secret)
+
+
+def piped(path: Path, secret: Path) -> None:
+    del secret
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def named_twice(path: Path, secret: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.hardlink_to(secret)
+
+
+def below_a_link(path: Path, secret: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.rmdir()
+    path.parent.symlink_to(secret.parent)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file that is a whole state, newer than any, and none of the run's."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "terraform.tfstate").write_bytes(version(99))
+    return folder / "terraform.tfstate"
+
+
+@pytest.mark.parametrize("replace", [linked, piped, named_twice, below_a_link])
+async def test_what_replaced_the_state_is_refused_by_its_reason_and_never_followed(
+    tmp_path: Path, secret: Path, replace: Callable[[Path, Path], None]
+) -> None:
+    work = made(tmp_path, content=version(4))
+    replace(work.state, secret)
+    with pytest.raises(reading.FileUnsafe, match="is not read"):
+        state.read(work, work.state)
+    with pytest.raises(Faulty, match="is not read"):
+        await state.restore(tmp_path, work, FakeContext(key()), 0.1)
+
+
+async def test_what_replaced_the_state_leaves_the_stored_version(tmp_path: Path, secret: Path) -> None:
+    work = made(tmp_path, content=version(4))
+    linked(work.state, secret)
+    context = FakeContext(key(), base=version(3))
+    assert (await restored(tmp_path, work, context, 0.1)).serial == 3
+    assert "is not read" in context.text
+    assert context.states == []
+    assert not work.state.is_symlink()
+    assert work.state.read_bytes() == version(3)
+
+
+@pytest.mark.parametrize("replace", [linked, piped, named_twice])
+async def test_a_state_that_was_replaced_while_terraform_works_ends_the_step_with_its_reason(
+    tmp_path: Path, secret: Path, replace: Callable[[Path, Path], None]
+) -> None:
+    work = made(tmp_path, content=version(4))
+    context = FakeContext(key())
+    mirror = state.StateMirror(work, context, None, every_s=0.005)
+    while not context.states:  # noqa: ASYNC110 - the mirror works beside us
+        await asyncio.sleep(0.005)
+    replace(work.state, secret)
+    with pytest.raises(reading.FileUnsafe, match="is not read"):
+        await mirror.finish()
+    assert context.states == [version(4)]
+
+
+async def test_at_the_next_start_a_replaced_state_is_passed_over(tmp_path: Path, secret: Path) -> None:
+    linked(made(tmp_path, run="r1").state, secret)
+    made(tmp_path, run="r2", content=version(7))
+    (found,) = await SiteWork(tmp_path, "agent-1").unfinished()
+    assert (found.run, found.state) == ("r2", version(7))
