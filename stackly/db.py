@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import Text
 
-from stackly.errors import Unavailable
+from stackly.errors import Unavailable, of_os
 
 # A session is a connection inside a transaction: rows become frozen models at the store, and nothing maps identities.
 Session: TypeAlias = AsyncConnection
@@ -67,7 +67,8 @@ def engine(url: str, *, size: int = 10, application: str = "stackly") -> AsyncEn
 def transactions(on: AsyncEngine) -> Transactions:
     """A factory of transactions: commits at the end, rolls back on any error.
 
-    Raises: Unavailable when Postgres cannot be reached or went away, or is too busy; other errors pass through.
+    Raises: Unavailable when Postgres cannot be reached, went away, is too busy, or ran out of something; other errors
+    pass through.
     """
 
     @asynccontextmanager
@@ -75,12 +76,8 @@ def transactions(on: AsyncEngine) -> Transactions:
         try:
             async with on.begin() as session:
                 yield session
-        except (OperationalError, InterfaceError, PoolTimeoutError) as e:
-            raise Unavailable("Postgres is not reachable; it is retried.") from e
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as e:
-            raise Unavailable("Postgres is not reachable; it is retried.") from e
-        except DBAPIError as e:
-            unavailable = _unavailable(e)
+        except (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+            unavailable = kind_of(e)
             if unavailable is None:
                 raise
             raise unavailable from e
@@ -89,16 +86,33 @@ def transactions(on: AsyncEngine) -> Transactions:
 
 
 # Class 57P: admin shutdown, crash shutdown, cannot connect now. 40001 and 40P01 are worth another try as well.
-_RESTARTING = frozenset({"57P01", "57P02", "57P03", "40001", "40P01", "08006"})
+_RESTARTING = frozenset({"57P01", "57P02", "57P03", "57P05", "40001", "40P01"})
 _BUSY = frozenset({"55P03", "57014"})  # a lock, or the whole statement, took longer than it may
+# Class 53: no disk, no memory, no connection, no room in a table of the server. Class 58: its files fail it.
+_SHORT = {
+    "53100": "its disk is full",
+    "53200": "it has no memory left",
+    "53300": "it has no connection left",
+    "58030": "its disk cannot be read or written",
+}
 
 
-def _unavailable(e: DBAPIError) -> Unavailable | None:
-    state = str(getattr(e.orig, "sqlstate", ""))
+def kind_of(e: Exception) -> Unavailable | None:
+    """What an error of the driver, of SQLAlchemy or of the socket is, where trying again may help. None: a defect."""
+    cause = e.orig if isinstance(e, DBAPIError) else e
+    state = str(getattr(cause, "sqlstate", None) or "")
     if state in _BUSY:
         return Unavailable("Postgres is busy: a lock or a statement took too long; it is retried.")
-    if e.connection_invalidated or state in _RESTARTING:
+    if state[:2] in {"53", "58"}:
+        short = _SHORT.get(state, "it lacks resources")
+        return Unavailable(f"Postgres is short of something: {short} (SQLSTATE {state}); it is retried.")
+    if state in _RESTARTING or (isinstance(e, DBAPIError) and e.connection_invalidated):
         return Unavailable("Postgres went away; it is retried.")
+    if isinstance(e, OSError) and not isinstance(e, ConnectionError) and (known := of_os(e)) is not None:
+        return known
+    unreachable = (OperationalError, InterfaceError, PoolTimeoutError, OSError, asyncpg.PostgresConnectionError)
+    if isinstance(e, unreachable) or isinstance(cause, asyncpg.InterfaceError) or state[:2] == "08":
+        return Unavailable("Postgres is not reachable; it is retried.")
     return None
 
 

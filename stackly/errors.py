@@ -1,5 +1,6 @@
 """Eight kinds of wrong. An error says what kind it is; the edges decide what that means."""
 
+import errno
 from typing import Any, ClassVar
 
 
@@ -73,6 +74,39 @@ def kind_of(error: StacklyError) -> type[StacklyError]:
         if isinstance(error, kind):
             return kind
     raise TypeError(f"{type(error).__name__} is of no kind")
+
+
+# What a machine runs out of, and has again later: never a defect of whoever met it first.
+_SHORT: dict[int, str] = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EMFILE: "this process has no file handles left",
+    errno.ENFILE: "the machine has no file handles left",
+    errno.ENOMEM: "the machine has no memory left",
+    errno.EAGAIN: "the machine has no processes left",
+    errno.EIO: "the disk cannot be read or written",
+}
+
+
+def of_os(error: OSError) -> Unavailable | None:
+    """The error as ours where the machine lacks something that comes back; None where the caller has to judge."""
+    short = _SHORT.get(error.errno or 0)
+    if short is None:
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    return Unavailable(f"Something is used up here: {short}{where}; it is tried again.")
+
+
+def reason_of(error: BaseException) -> str:
+    """One sentence for people. What nobody foresaw is named by its type: its text is not ours, and stays in the log."""
+    if isinstance(error, StacklyError):
+        return error.detail
+    if isinstance(error, OSError) and (known := of_os(error)) is not None:
+        return known.detail
+    if isinstance(error, TimeoutError):
+        return "It took too long; it is tried again."
+    return f"It failed unforeseen ({type(error).__name__}); the log has its trace."
 
 
 class FileProblem:

@@ -1,10 +1,11 @@
 """Structured logs, one event a line; known secret fields never reach it."""
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -44,9 +45,26 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     return cast("MutableMapping[str, Any]", _redacted(dict(event)))
 
 
+class Steady:
+    """A stream for logs: a full disk costs lines, and never the process that wrote them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure(component: str, *, level: str = "INFO", json: bool | None = None) -> None:
     """Set up logging for one process, to stderr. JSON unless stderr is a terminal."""
     as_json = json if json is not None else not sys.stderr.isatty()
+    steady = cast("TextIO", Steady(sys.stderr))
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -58,11 +76,11 @@ def configure(component: str, *, level: str = "INFO", json: bool | None = None) 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(steady),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(component=component)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(steady)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared[:-1], structlog.stdlib.add_logger_name],

@@ -1,5 +1,9 @@
 """What looks like a secret is masked in any text, and no text makes that slow."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +56,19 @@ def test_a_password_in_a_url_is_masked_wherever_it_stands(before: str, password:
 def test_a_megabyte_made_to_hurt_is_soon_read(piece: str) -> None:
     """Each took minutes, or would, where a part of the pattern looks ahead for what never comes."""
     redact_text(piece * (1_000_000 // len(piece)))
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_full_disk_costs_lines_and_never_the_process(as_json: bool) -> None:
+    """`/dev/full` answers every write as a full disk does."""
+    program = f"""
+import logging
+from stackly import log
+log.configure("x", json={as_json})
+log.get("x").warning("one", reason="two")
+logging.getLogger("asyncio").error("three")
+print("alive", flush=True)
+"""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert done.stdout == b"alive\n"

@@ -15,6 +15,8 @@ from stackly.api.parts import House, Parts
 from stackly.api.views import VersionView
 from stackly.errors import Unavailable
 from stackly.events import reads as events
+from stackly.events import troubles_store
+from stackly.events.model import Bell
 from stackly.runs import reads as runs
 
 page = APIRouter(include_in_schema=False)
@@ -59,10 +61,23 @@ async def _gauges(house: Parts) -> dict[str, dict[metrics.Labels, float]]:
     async with house.transactions() as session:
         depth = await events.outbox_depth(session)
         open_runs = await runs.counts_by_status(session)
+        put_off = await troubles_store.count_put_off(session)
+        failures = await troubles_store.troubles(session)
     return {
         "stackly_outbox_rows": {metrics.labels(): float(depth)},
+        "stackly_doorbells_put_off": _by_kind(put_off),
+        "stackly_failures_total": {metrics.labels(act=t.act): float(t.count) for t in failures},
         "stackly_runs_open": {metrics.labels(status=s): float(n) for s, n in sorted(open_runs.items())},
     }
+
+
+def _by_kind(counts: dict[str, int]) -> dict[metrics.Labels, float]:
+    """A label is never what a stranger wrote: kinds that we do not know are one."""
+    found: dict[metrics.Labels, float] = {}
+    for kind, n in counts.items():
+        about = metrics.labels(kind=kind if kind in set(Bell) else "unknown")
+        found[about] = found.get(about, 0.0) + n
+    return found
 
 
 def package_version() -> str:

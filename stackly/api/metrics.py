@@ -40,12 +40,12 @@ class Metrics:
         self._deliveries[labels(outcome=outcome)] += 1
 
     def render(self, gauges: Mapping[str, Mapping[Labels, float]]) -> str:
-        """`gauges`: read from Postgres by the caller, name -> labels -> value."""
+        """`gauges`: read from Postgres by the caller, name -> labels -> value; a counter's name ends with _total."""
         lines = [*self._counter("stackly_http_requests_total", "Requests answered.", self._requests)]
         lines += self._counter("stackly_deliveries_total", "Webhook deliveries by outcome.", self._deliveries)
         lines += self._histogram()
         for name, series in gauges.items():
-            lines.append(f"# TYPE {name} gauge")
+            lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
             lines += [f"{name}{_text(about)} {value:g}" for about, value in series.items()]
         return "\n".join(lines) + "\n"
 

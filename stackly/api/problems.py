@@ -159,8 +159,9 @@ async def _http(_: Request, error: Exception) -> Response:
     return render(known, dict(error.headers or {})) if known else defect()
 
 
-async def _anything(_: Request, __: Exception) -> Response:
-    return defect()
+async def _anything(_: Request, error: Exception) -> Response:
+    known = errors.of_os(error) if isinstance(error, OSError) else None
+    return render(known) if known else defect()
 
 
 def install(app: FastAPI) -> None:

@@ -62,7 +62,8 @@ def _told(call: Invocation, lines: Iterator[str] | Any) -> Json | None:
 def _progress(said: Json) -> str:
     if "component" in said:
         return f"{said['component']:<11} {said['state']}" + (f": {said['reason']}" if said.get("reason") else "")
-    return f"{said.get('name', ''):<14} {'ok' if said.get('ok') else 'missing'}  {said.get('detail', '')}"
+    standing = "ok" if said.get("ok") else said.get("state") or "missing"
+    return f"{said.get('name', ''):<14} {standing}  {said.get('detail', '')}"
 
 
 def _failed(problem: Json | None, code: int) -> CommandFailed:
@@ -153,8 +154,11 @@ def doctor(call: Invocation) -> int:
 
 
 def _findings(found: Json) -> str:
-    rows = [
-        [f["name"], "ok" if f["ok"] else "absent, optional" if f["optional"] else "missing", f["detail"], f["fix"]]
-        for f in found["findings"]
-    ]
+    rows = [[f["name"], _standing(f), f["detail"], f["fix"]] for f in found["findings"]]
     return table(["WHAT", "STATE", "DETAIL", "FIX"], rows)
+
+
+def _standing(finding: Json) -> str:
+    if finding["ok"]:
+        return "ok"
+    return finding.get("state") or ("absent, optional" if finding["optional"] else "missing")

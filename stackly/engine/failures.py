@@ -17,6 +17,7 @@ from stackly.errors import (
     Unauthenticated,
     Unavailable,
     kind_of,
+    of_os,
 )
 
 P = ParamSpec("P")
@@ -56,6 +57,10 @@ def told(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
             return await method(*args, **kwargs)
         except StacklyError as e:
             raise as_application_error(e) from e
+        except OSError as e:
+            if (known := of_os(e)) is None:
+                raise
+            raise as_application_error(known) from e
 
     return wrapped
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from stackly import clock, log
 from stackly.db import Session, Transactions
+from stackly.engine import acts
 from stackly.engine.contracts.control import RunEnd
 from stackly.errors import Conflict
 from stackly.runs import queue, reads, service
@@ -190,14 +191,17 @@ async def sweep(transactions: Transactions) -> int:
         await lifecycle.states_ended(session, limit=BATCH)
         due = await loose_store.due(session, limit=BATCH)
         unplanned = await queue.unplanned(session, limit=BATCH)
-    for state in unplanned:
+
+    async def plan(state: str) -> None:
         async with transactions() as session:
             await _plan_unplanned(session, state)
-    asked = 0
-    for state in due:
+
+    async def end(state: str) -> bool:
         async with transactions() as session:
-            asked += await _ended_by_policy(session, state)
-    return asked
+            return await _ended_by_policy(session, state)
+
+    await acts.each(transactions, "loose plan", unplanned, plan)
+    return await acts.each(transactions, "loose destroy", due, end)
 
 
 async def _ended_by_policy(session: Session, state_id: str) -> bool:

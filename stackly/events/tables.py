@@ -47,6 +47,18 @@ class OutboxRow(Base):
     reason: Mapped[str | None]
 
 
+class TroubleRow(Base):
+    """Acts of background processes that failed unforeseen: how often, and what the last one was."""
+
+    __tablename__ = "troubles"
+
+    act: Mapped[str] = mapped_column(primary_key=True)  # of a fixed few: it is a metric's label
+    count: Mapped[int] = mapped_column(BigInteger)
+    about: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
 class DeliveryRow(Base):
     __tablename__ = "deliveries"
     # Deliveries only ever come at the end: a few pages tell which ones are old.

@@ -1,17 +1,29 @@
 """What this machine lacks, and the one command that mends each."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
+from stackly import clock, db
 from stackly.errors import StacklyError
+from stackly.events import troubles_store
 from stackly.local import components, platform, postgres, processes, terraform, unprivileged
 from stackly.local.home import Config, Home, configured, free
 
+T = TypeVar("T")
+# A doorbell that found its workflow busy once is nothing to tell.
+_WORTH_TELLING = 3
+_SHOWN = 10
+_RECENT = timedelta(days=1)
 _LEAST_DISK = 2 * 2**30
 _LEAST_PYTHON = (3, 11)
 
@@ -25,6 +37,7 @@ class Finding:
     detail: str
     fix: str = ""
     optional: bool = False
+    state: str = ""  # a word of its own, where something is neither missing nor absent
 
 
 Progress = Callable[[Finding], None]
@@ -33,7 +46,10 @@ Progress = Callable[[Finding], None]
 def doctor(home: Path, progress: Progress = lambda _: None) -> list[Finding]:
     """Look at everything a home needs; nothing is changed, and a home is not made."""
     place = Home(home.resolve())
-    checks: list[Callable[[Home], Finding]] = [_python, _git, _terraform, _docker, _services, _postgres, _disk, _ports]
+    checks: list[Callable[[Home], Finding]] = [
+        *(_python, _git, _terraform, _docker, _services, _postgres, _disk, _ports),
+        *(_waiting, _troubles),
+    ]
     found = []
     for check in checks:
         found.append(check(place))
@@ -118,6 +134,57 @@ def _taken(home: Home, config: Config) -> list[str]:
         if owner not in running and not free(port):
             taken.append(f"{port} ({name}) is held by {processes.holder_of(port) or 'another program'}")
     return taken
+
+
+def _waiting(home: Home) -> Finding:
+    """Doorbells that failed and wait for their next try."""
+    found = _asked(home, lambda session: troubles_store.put_off(session, limit=_SHOWN))
+    if found is None:
+        return Finding("doorbells", True, "not asked: this home's Postgres does not run", optional=True)
+    said = [
+        f"{b.kind} {b.key}: {b.reason} (try {b.attempts + 1} at {clock.iso(b.next_try)})"
+        for b in found
+        if b.attempts >= _WORTH_TELLING
+    ]
+    fix = "nothing, where its reason says so; else look at: stackly logs dispatcher"
+    detail, state = "; ".join(said) or "none waits", "put off" if said else ""
+    return Finding("doorbells", not said, detail, fix if said else "", optional=True, state=state)
+
+
+def _troubles(home: Home) -> Finding:
+    """What failed in a background process as nobody foresaw, in the last day."""
+    found = _asked(home, troubles_store.troubles)
+    if found is None:
+        return Finding("background", True, "not asked: this home's Postgres does not run", optional=True)
+    since = clock.now() - _RECENT
+    said = [
+        f"{t.act} {t.about}: {t.reason} ({t.count} times, last at {clock.iso(t.at)})"
+        for t in found[:_SHOWN]
+        if t.at > since
+    ]
+    fix = "its trace is in: stackly logs dispatcher"
+    detail, state = "; ".join(said) or "nothing failed unforeseen", "failed" if said else ""
+    return Finding("background", not said, detail, fix if said else "", optional=True, state=state)
+
+
+def _asked(home: Home, work: Callable[[db.Session], Awaitable[T]]) -> T | None:
+    """The answer of the home's Postgres; None where it does not run, or not yet with this release's tables."""
+    running = {c["name"] for c in platform.status(home.path)["components"] if c["state"] == "running"}
+    if "postgres" not in running or not home.config.exists():
+        return None
+
+    async def ask() -> T:
+        engine = db.engine(configured(home).settings["database_url"], size=1, application="doctor")
+        try:
+            async with db.transactions(engine)() as session:
+                return await work(session)
+        finally:
+            await engine.dispose()
+
+    try:
+        return asyncio.run(ask())
+    except (StacklyError, DBAPIError):
+        return None
 
 
 def _said(argv: list[str]) -> str:

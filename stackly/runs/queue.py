@@ -114,14 +114,14 @@ async def accounts_with_due(session: Session) -> list[str]:
     return [r.account for r in rows]
 
 
-async def expired(session: Session, *, limit: int) -> list[Run]:
-    """Waiting runs past their deadline, locked. Nothing waits for ever (R5)."""
+async def expired(session: Session, *, limit: int, run: str | None = None) -> list[Run]:
+    """Waiting runs past their deadline, locked; with `run`, only that one. Nothing waits for ever (R5)."""
     rows = await session.execute(
         text(
             f"SELECT * FROM operations WHERE epoch IS NULL AND {OPEN} AND deadline <= clock_timestamp()"
-            " ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED"
+            " AND (CAST(:run AS text) IS NULL OR id = :run) ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
-        {"limit": limit},
+        {"limit": limit, "run": run},
     )
     return [as_run(r) for r in rows.mappings()]
 

@@ -21,6 +21,7 @@ from stackly.errors import (
     Unauthenticated,
     Unavailable,
     kind_of,
+    of_os,
 )
 
 _log = log.get("api.grpc")
@@ -47,6 +48,7 @@ R = TypeVar("R")
 
 async def refuse(context: Context, error: Exception) -> None:
     """End the call with the error's status. Raises: always."""
+    error = (of_os(error) or error) if isinstance(error, OSError) else error
     if isinstance(error, StacklyError):
         slug = (("stackly-slug", error.slug()),)
         await context.abort(CODES[kind_of(error)], error.detail, trailing_metadata=slug)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from stackly import log
 from stackly.db import Transactions
+from stackly.engine import acts
 from stackly.engine.admission import Limits, admit
 from stackly.engine.dispatcher.bells import ACTS
 from stackly.engine.policies import PolicyBook
-from stackly.errors import StacklyError
+from stackly.errors import Invalid, StacklyError
 from stackly.events import store
 from stackly.events.model import Bell, Doorbell
 
@@ -24,6 +24,8 @@ BATCH = 100
 AT_ONCE = 16
 BACKOFF_FIRST = timedelta(milliseconds=500)
 BACKOFF_CAP = timedelta(seconds=30)
+# What nobody foresaw is rarely over soon, and each try fills the log.
+UNFORESEEN_CAP = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,39 @@ async def drain(dispatch: Dispatch) -> int:
 
 
 async def _act(dispatch: Dispatch, bell: Doorbell) -> None:
+    """Whatever happens costs this doorbell alone. What cannot even be put off comes back when its hold ends."""
     try:
-        if bell.kind == Bell.ADMIT:
-            await admit(dispatch.transactions, bell.key, dispatch.book, dispatch.limits)
-        else:
-            await ACTS[bell.kind](dispatch.client, bell.key)
-    except (RPCError, StacklyError, TimeoutError) as e:
-        await _later(dispatch, bell, str(e))
+        await _ring(dispatch, bell)
+        async with dispatch.transactions() as session:
+            await store.settle(session, bell.ids)
+    except Exception as e:  # noqa: BLE001 - one doorbell may not end the dispatcher, nor hold up another
+        await acts.note(dispatch.transactions, f"doorbell {_kind(bell)}", bell.key, e)
+        await _later(dispatch, bell, e)
+
+
+async def _ring(dispatch: Dispatch, bell: Doorbell) -> None:
+    if bell.kind == Bell.ADMIT:
+        await admit(dispatch.transactions, bell.key, dispatch.book, dispatch.limits)
         return
-    async with dispatch.transactions() as session:
-        await store.settle(session, bell.ids)
+    act = ACTS.get(bell.kind)
+    if act is None:
+        raise Invalid(f"No doorbell of the kind {bell.kind!r} is known to this version; a newer one may know it.")
+    await act(dispatch.client, bell.key)
 
 
-async def _later(dispatch: Dispatch, bell: Doorbell, reason: str) -> None:
+def _kind(bell: Doorbell) -> str:
+    """Shape: of a fixed few, for it becomes a metric's label."""
+    return bell.kind if bell.kind in set(Bell) else "unknown"
+
+
+async def _later(dispatch: Dispatch, bell: Doorbell, error: Exception) -> None:
     """A back-off of its own for every key: one that cannot be reached holds no other up."""
-    delay = min(BACKOFF_FIRST * 2 ** min(bell.attempts, 10), BACKOFF_CAP)
-    _log.warning("doorbell.postponed", kind=bell.kind, key=bell.key, seconds=delay.total_seconds(), reason=reason)
-    async with dispatch.transactions() as session:
-        await store.postpone(session, bell.ids, by=delay, reason=reason)
+    cap = BACKOFF_CAP if acts.is_outage(error) else UNFORESEEN_CAP
+    delay = min(BACKOFF_FIRST * 2 ** min(bell.attempts, 11), cap)
+    try:
+        async with dispatch.transactions() as session:
+            await store.postpone(session, bell.ids, by=delay, reason=acts.reason(error))
+    except (StacklyError, OSError) as e:
+        _log.warning("doorbell.not_postponed", kind=bell.kind, key=bell.key, reason=acts.reason(e))
+        return
+    _log.warning("doorbell.postponed", kind=bell.kind, key=bell.key, seconds=delay.total_seconds())

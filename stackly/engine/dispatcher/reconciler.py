@@ -1,5 +1,6 @@
 """The reconciler: rows that nobody carries out get a workflow again; the third time, they fail and are torn down."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -7,10 +8,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stackly import db, log
 from stackly.db import Session
-from stackly.engine import teardowns
+from stackly.engine import acts, teardowns
 from stackly.engine.contracts.steps import run_workflow_id, test_workflow_id
 from stackly.engine.dispatcher import bells
-from stackly.engine.dispatcher.outbox import Dispatch
+from stackly.engine.dispatcher.outbox import UNFORESEEN_CAP, Dispatch
 from stackly.engine.temporal import is_open
 from stackly.events import store as events
 from stackly.events.model import Bell
@@ -20,6 +21,7 @@ from stackly.runs.model import TEST_TERMINAL, RunEvent, RunKind, TestStatus
 from stackly.runs.queue import Carried
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
+from stackly.teardown.model import Obligation
 
 _log = log.get("engine")
 
@@ -32,10 +34,9 @@ async def reconcile(dispatch: Dispatch) -> int:
     """Compare open rows with open workflows. Returns how many were started anew or ended."""
     async with dispatch.transactions() as session:
         rows = await queue.carried(session, older_than_s=YOUNG_S)
-    mended = 0
-    for row in rows:
-        mended += await _reconcile(dispatch, row)
-    return mended
+    return await acts.each(
+        dispatch.transactions, "reconcile", rows, lambda row: _reconcile(dispatch, row), _workflow_id
+    )
 
 
 def _workflow_id(row: Carried) -> str:
@@ -109,15 +110,34 @@ async def sweep_obligations(dispatch: Dispatch) -> int:
     """Ask for the destroy of every state whose obligation is due and that nobody destroys."""
     async with dispatch.transactions() as session:
         due = await obligations.due(session, limit=50)
-    asked = 0
-    for obligation in due:
+    return await acts.each(
+        dispatch.transactions, "obligation", due, lambda one: _sweep(dispatch, one), lambda one: one.id
+    )
+
+
+async def _sweep(dispatch: Dispatch, obligation: Obligation) -> bool:
+    """One that fails unforeseen comes after all others: only so many are looked at at once."""
+    try:
+        return await _ask_destroy(dispatch, obligation)
+    except Exception as e:
+        if not acts.is_outage(e):
+            await _delay(dispatch, obligation)
+        raise
+
+
+async def _delay(dispatch: Dispatch, obligation: Obligation) -> None:
+    with suppress(Exception):  # the first error is the one to tell
         async with dispatch.transactions() as session:
-            if await _is_carried(session, obligation.state):
-                await obligations.renew(session, obligation.state, await db.now(session) + timedelta(minutes=15))
-                continue
-            run = await teardown.request_destroy(session, obligation, cause="sweep", reason="its obligation is due")
-            asked += run is not None
-    return asked
+            await obligations.renew(session, obligation.state, await db.now(session) + UNFORESEEN_CAP)
+
+
+async def _ask_destroy(dispatch: Dispatch, obligation: Obligation) -> bool:
+    async with dispatch.transactions() as session:
+        if await _is_carried(session, obligation.state):
+            await obligations.renew(session, obligation.state, await db.now(session) + timedelta(minutes=15))
+            return False
+        run = await teardown.request_destroy(session, obligation, cause="sweep", reason="its obligation is due")
+    return run is not None
 
 
 async def _is_carried(session: Session, state: str) -> bool:
@@ -128,11 +148,18 @@ async def _is_carried(session: Session, state: str) -> bool:
 async def expire(dispatch: Dispatch) -> int:
     """Waiting runs past their deadline end, with what they waited for as the reason."""
     async with dispatch.transactions() as session:
-        runs = await queue.expired(session, limit=100)
+        runs = [run.id for run in await queue.expired(session, limit=100)]
+    return await acts.each(dispatch.transactions, "expire", runs, lambda run: _expire(dispatch, run))
+
+
+async def _expire(dispatch: Dispatch, run_id: str) -> bool:
+    async with dispatch.transactions() as session:
+        run = next(iter(await queue.expired(session, limit=1, run=run_id)), None)
+        if run is None:
+            return False
         at = await db.now(session)
-        for run in runs:
-            reason = f"waited for {run.blocker or 'its turn'} until its deadline"
-            if run.kind is RunKind.DESTROY:
-                await teardowns.ended(session, run, error=reason, at=at)
-            await store.transition(session, run, RunEvent.FAIL, at=at, reason=reason)
-    return len(runs)
+        reason = f"waited for {run.blocker or 'its turn'} until its deadline"
+        if run.kind is RunKind.DESTROY:
+            await teardowns.ended(session, run, error=reason, at=at)
+        await store.transition(session, run, RunEvent.FAIL, at=at, reason=reason)
+    return True

@@ -1,0 +1,2 @@
+-- troubles, taken back.
+DROP TABLE troubles;

@@ -1,0 +1,8 @@
+-- troubles. Statements end with a semicolon at the end of a line.
+CREATE TABLE troubles (
+    act text PRIMARY KEY,
+    count bigint NOT NULL,
+    about text NOT NULL,
+    reason text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
