@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from stackly import db
 from stackly.api.openapi import openapi_text
+from stackly.events import troubles_store
 
 if TYPE_CHECKING:
     from tests.api.conftest import FakeGitHub, World
@@ -311,9 +312,17 @@ async def test_health_readiness_metrics_and_the_page(world: World, seeded: Seede
     async with world.client(None) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/readyz")).json()["ready"] is True
+        async with world.parts.transactions() as session:
+            for _ in range(2):
+                await troubles_store.note(session, "loop tick", "", "unforeseen")
+            await session.execute(
+                text("INSERT INTO outbox (kind, key, reason) VALUES ('of a stranger\"', 'x', 'unknown')")
+            )
         metrics = (await client.get("/metrics")).text
         assert "stackly_http_requests_total{" in metrics
         assert 'stackly_runs_open{status="running"} 1' in metrics
+        assert 'stackly_failures_total{act="loop tick"} 2' in metrics
+        assert 'stackly_doorbells_put_off{kind="unknown"} 1' in metrics
         assert (await client.get("/metrics", headers={"X-Forwarded-For": "1.2.3.4"})).status_code == 401
         assert "text/html" in (await client.get("/runs/o1")).headers["content-type"]
         assert (await client.get("/api/v1/nothing")).status_code == 404

@@ -205,7 +205,7 @@ async def dispatching(world: World, *, reconcile_every: float = 1.0, reconciles:
     if reconciles:
         loops.append(("reconciler", reconcile_every, lambda: reconcile(world.dispatch)))
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_forever(name, every, step)) for name, every, step in loops]
+        tasks = [group.create_task(_forever(world.transactions, name, every, step)) for name, every, step in loops]
         yield
         for task in tasks:
             task.cancel()

@@ -17,7 +17,8 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from stackly import db
-from stackly.local import bootstrap, platform, processes
+from stackly.events import troubles_store
+from stackly.local import bootstrap, doctor, platform, processes
 from stackly.local.components import NAMES
 from stackly.local.home import Home, configured
 from stackly.settings import Settings
@@ -165,6 +166,24 @@ async def test_objects_survive_a_restart(home: Home, settings: Settings) -> None
     s3 = settings.s3
     store = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
     assert await store.get("a/b") == b"text"
+
+
+async def test_doctor_tells_what_failed_and_waits(home: Home, settings: Settings) -> None:
+    engine = db.engine(settings.database_url, size=1)
+    async with db.transactions(engine)() as session:
+        await session.execute(
+            text(
+                "INSERT INTO outbox (kind, key, attempts, reason, available_at)"
+                " VALUES ('repo-sync', 'r1', 7, 'it has its reason', clock_timestamp() + interval '1 hour')"
+            )
+        )
+        await troubles_store.note(session, "loop tick", "an-account", "it failed as nobody foresaw")
+    await engine.dispose()
+    found = {f.name: f for f in await asyncio.to_thread(doctor.doctor, home.path)}
+    assert not found["doorbells"].ok
+    assert "repo-sync r1: it has its reason" in found["doorbells"].detail
+    assert not found["background"].ok
+    assert "it failed as nobody foresaw" in found["background"].detail
 
 
 def test_status_names_the_eight_components_before_anything_runs(tmp_path: Path) -> None:

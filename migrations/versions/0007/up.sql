@@ -1,6 +1,6 @@
 -- troubles. Statements end with a semicolon at the end of a line.
 CREATE TABLE troubles (
-    act text PRIMARY KEY,
+    act text CONSTRAINT pk_troubles PRIMARY KEY,
     count bigint NOT NULL,
     about text NOT NULL,
     reason text NOT NULL,
