@@ -18,7 +18,7 @@ from stackly.errors import Faulty
 from stackly.secrets import private_file
 
 _AUTHORITY_LIFETIME = timedelta(days=3650)
-_SERVER_LIFETIME = timedelta(days=30)
+_SERVER_LIFETIME = timedelta(days=365)  # of one process; its key is in memory only
 _SKEW = timedelta(minutes=1)  # an agent's clock may lag ours
 TRUST_DOMAIN = "stackly"
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Protocol
 
 import grpc
 
-from stackly import clock
 from stackly.agents.authority import Authority
 from stackly.api.grpc.callers import Callers
 from stackly.api.grpc.enrolment import EnrolmentDoor
@@ -19,7 +17,6 @@ from stackly.secrets import KeySource
 from stackly.storage import Store
 from stackly.wire.gateway_pb2_grpc import add_AgentGatewayServicer_to_server
 
-_RENEW_SERVER_AFTER = timedelta(days=7)
 # An open connection outlives its certificate; this bounds by how much.
 _OPTIONS = (
     ("grpc.max_connection_age_ms", 600_000),
@@ -57,31 +54,11 @@ class Servers:
         await self.gateway.stop(grace_s)
 
 
-class _ServerCertificate:
-    """The gateway's certificate, made anew while it is still good; each handshake asks."""
-
-    def __init__(self, authority: Authority, names: tuple[str, ...]) -> None:
-        self._authority = authority
-        self._names = names
-        self._made_at = clock.monotonic()
-        self._current = self.make()
-
-    def make(self) -> grpc.ServerCertificateConfiguration:
-        self._made_at = clock.monotonic()
-        own = self._authority.server_identity(self._names)
-        return grpc.ssl_server_certificate_configuration(
-            [(own.key_pem, own.certificate_pem)], root_certificates=self._authority.ca_pem
-        )
-
-    def fetch(self) -> grpc.ServerCertificateConfiguration:
-        if clock.monotonic() - self._made_at > _RENEW_SERVER_AFTER.total_seconds():
-            self._current = self.make()
-        return self._current
-
-
-def _credentials(certificate: _ServerCertificate, *, mutual: bool) -> grpc.ServerCredentials:
-    return grpc.dynamic_ssl_server_credentials(
-        certificate.fetch(), certificate.fetch, require_client_authentication=mutual
+def _credentials(authority: Authority, names: tuple[str, ...], *, mutual: bool) -> grpc.ServerCredentials:
+    """One certificate for the server's life. gRPC's way to exchange it under way frees what a handshake still uses."""
+    own = authority.server_identity(names)
+    return grpc.ssl_server_credentials(
+        [(own.key_pem, own.certificate_pem)], root_certificates=authority.ca_pem, require_client_auth=mutual
     )
 
 
@@ -99,11 +76,10 @@ async def start(
     """Bind both doors and serve. Raises: Unavailable when an address is taken."""
     hosts = {a.rpartition(":")[0] for a in (values.gateway_address, values.enrol_address)}
     names = tuple(sorted({"localhost", "127.0.0.1", *(hosts - {"0.0.0.0", "[::]"})}))  # noqa: S104 - left out
-    certificate = _ServerCertificate(authority, names)
     gateway, enrol = grpc.aio.server(options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
     places = Places(
-        gateway=_bind(gateway, values.gateway_address, _credentials(certificate, mutual=True)),
-        enrol=_bind(enrol, values.enrol_address, _credentials(certificate, mutual=False)),
+        gateway=_bind(gateway, values.gateway_address, _credentials(authority, names, mutual=True)),
+        enrol=_bind(enrol, values.enrol_address, _credentials(authority, names, mutual=False)),
         temporal=values.temporal_address,
         namespace=values.temporal_namespace,
     )
