@@ -9,14 +9,14 @@ from stackly.engine.contracts.steps import StepKey
 
 
 class Cancelled(Exception):  # noqa: N818 - a state, not an error of ours
-    """The run was cancelled, or the step's lease was lost, while the step worked."""
+    """The run was cancelled, the agent is stopping, or the step's lease was lost, while the step worked."""
 
 
 class StepContext(Protocol):
     """Given to every step. Log lines and points are spooled to disk and sent when the gateway answers.
 
-    `cancelled` is set when the run's cancel column is, when Temporal cancels, or when the lease could not be renewed:
-    the step ends its child (SIGTERM, grace, SIGKILL) and raises Cancelled.
+    `cancelled` is set when the run's cancel column is, when the agent stops, or when the lease could not be renewed:
+    the step ends its child (SIGTERM, grace, SIGKILL) and raises Cancelled. What that means is not the step's to say.
     """
 
     key: StepKey

@@ -143,11 +143,12 @@ async def enrol(
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Shape: verdict is a name of the wire's StepVerdict."""
+    """Shape: `verdict` and `refusal` are names of the wire's StepVerdict and Refusal."""
 
     verdict: str
     outcome: Mapping[str, Any] | None
     reason: str
+    refusal: str = "REFUSAL_UNSPECIFIED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class Gateway:
         request = wire.BeginStepRequest(key=key_message(key), incarnation=incarnation)
         reply = await self._ask(lambda t: self._stub.BeginStep(request, timeout=t))
         outcome = json.loads(reply.outcome_json) if reply.outcome_json else None
-        return Begun(wire.StepVerdict.Name(reply.verdict), outcome, reply.reason)
+        return Begun(wire.StepVerdict.Name(reply.verdict), outcome, reply.reason, wire.Refusal.Name(reply.refusal))
 
     async def renew_step(self, key: StepKey, incarnation: str, *, timeout: float | None = None) -> tuple[bool, bool]:
         """(held, cancel_requested)"""
@@ -209,7 +210,10 @@ class Gateway:
         return reply.held, reply.cancel_requested
 
     async def end_step(self, key: StepKey, incarnation: str, outcome_json: str) -> bool:
-        request = wire.EndStepRequest(key=key_message(key), incarnation=incarnation, outcome_json=outcome_json)
+        interruption = json.loads(outcome_json).get("interruption", "INTERRUPTION_UNSPECIFIED")
+        request = wire.EndStepRequest(
+            key=key_message(key), incarnation=incarnation, outcome_json=outcome_json, interruption=interruption
+        )
         stored: bool = (await self._ask(lambda t: self._stub.EndStep(request, timeout=t))).stored
         return stored
 

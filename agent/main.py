@@ -18,6 +18,7 @@ from cryptography import x509
 
 from agent import gateway as gateways
 from agent.gateway import Gateway, Identity
+from agent.outbox import Outbox, patiently
 from agent.settings import (
     AgentSettings,
     EnrolmentFile,
@@ -28,7 +29,7 @@ from agent.settings import (
     version,
 )
 from agent.spool import Spool
-from agent.steps import Outbox, Steps, patiently
+from agent.steps import Steps
 from agent.workdir import write_private
 from agent.worker import Polling, connect, edge_workers, polling, site_workers
 from stackly import clock, log

@@ -10,6 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -19,6 +20,7 @@ from temporalio.exceptions import ApplicationError
 
 from agent.context import Cancelled, Enrolment, StepContext
 from agent.gateway import Begun
+from agent.outbox import Outbox, patiently, store
 from agent.settings import Timings
 from stackly import clock, log
 from stackly.engine.contracts.steps import (
@@ -26,6 +28,7 @@ from stackly.engine.contracts.steps import (
     STEP_CANCELLED,
     STEP_FAILED,
     STEP_GONE,
+    STEP_INTERRUPTED,
     STEP_REFUSED,
     StepKey,
 )
@@ -36,7 +39,6 @@ T = TypeVar("T")
 Work = Callable[[StepContext], Awaitable[T]]
 _REMEMBERED = 512  # ended steps, so that a late ATTACH never executes again
 _LAST_WORDS_S = 2.0
-_BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 
 
 class StepGateway(Protocol):
@@ -61,17 +63,20 @@ class LiveData(Protocol):
     def point(self, place: tuple[str, str, str], **point: Any) -> None: ...
 
 
-async def patiently(call: Callable[[], Awaitable[T]], cancelled: asyncio.Event | None = None) -> T:
-    """Ask until the gateway answers. Raises: Cancelled when the step is; other errors as they come."""
-    attempt = 0
-    while True:
-        try:
-            return await call()
-        except Unavailable:
-            if cancelled is not None and cancelled.is_set():
-                raise Cancelled from None
-            await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-            attempt += 1
+class Ended(StrEnum):
+    """Why work is ended before its time. Only the first is a cancel; the others' names are the wire's Interruption."""
+
+    CANCELLED = "CANCELLED"
+    STOPPED = "STOPPED"
+    CUT_OFF = "CUT_OFF"
+
+    @property
+    def said(self) -> str:
+        return {
+            Ended.CANCELLED: "cancelled",
+            Ended.STOPPED: "interrupted: the agent is stopping",
+            Ended.CUT_OFF: "interrupted: its lease could not be renewed",
+        }[self]
 
 
 @dataclass(eq=False)
@@ -82,14 +87,15 @@ class Step:
     gateway: StepGateway
     spool: LiveData
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    why: str = ""  # it was cancelled
+    ended: Ended | None = None
+    look: asyncio.Event = field(default_factory=asyncio.Event)  # ask the gateway now whether it may go on
     _lines: int = 0
 
-    def cancel(self, why: str) -> None:
-        if not self.cancelled.is_set():
-            self.why = why
+    def end(self, why: Ended) -> None:
+        if self.ended is None:
+            self.ended = why
             self.cancelled.set()
-            self.log(f"cancelled: {why}", "warning")
+            self.log(why.said, "warning")
 
     @property
     def _place(self) -> tuple[str, str, str]:
@@ -141,9 +147,17 @@ def success(value: Any) -> dict[str, Any]:
 
 
 def failure(error: BaseException, step: Step) -> dict[str, Any]:
-    """What is stored of a failure: kind, slug, sentence, fields; never a stack."""
-    if isinstance(error, Cancelled | asyncio.CancelledError):
-        return {"ok": False, "kind": "Conflict", "slug": "cancelled", "detail": step.why or "cancelled", "fields": {}}
+    """What is stored of a failure: kind, slug, sentence, fields; never a stack.
+
+    Work that was ended may fail in any way: what was begun to end it is the reason.
+    """
+    if step.ended is None and isinstance(error, Cancelled | asyncio.CancelledError):
+        step.ended = Ended.STOPPED
+    if step.ended is Ended.CANCELLED:
+        return {"ok": False, "kind": "Conflict", "slug": "cancelled", "detail": step.ended.said, "fields": {}}
+    if step.ended is not None:
+        told = {"kind": "Unavailable", "slug": "interrupted", "detail": step.ended.said, "fields": {}}
+        return {"ok": False, **told, "interruption": step.ended.value}
     if isinstance(error, StacklyError):
         fields = json.loads(json.dumps(error.fields, default=str))
         told = {"kind": kind_of(error).__name__, "slug": error.slug(), "detail": error.detail, "fields": fields}
@@ -168,50 +182,12 @@ def as_result(outcome: Mapping[str, Any], result_type: type[T]) -> T:
     if outcome.get("ok"):
         return cast("T", value_to_type(result_type, outcome["value"]))
     told = {k: outcome.get(k) for k in ("kind", "slug", "detail", "fields")}
-    kind = STEP_CANCELLED if outcome.get("slug") == "cancelled" else STEP_FAILED
+    kind = {"cancelled": STEP_CANCELLED, "interrupted": STEP_INTERRUPTED}.get(str(outcome.get("slug")), STEP_FAILED)
     raise ApplicationError(str(outcome.get("detail", "")), told, type=kind, non_retryable=True)
 
 
 def _refused(message: str, kind: str) -> ApplicationError:
     return ApplicationError(message, type=kind, non_retryable=True)
-
-
-class Outbox:
-    """Outcomes on disk until they are stored; an earlier life's are sent under its own incarnation."""
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._directory = directory
-
-    def put(self, key: StepKey, incarnation: str, outcome_json: str) -> Path:
-        name = f"{clock.iso(clock.now())}-{key.step}.{key.attempt}.json".replace("/", "_").replace(":", "")
-        path = self._directory / f"{incarnation}-{name}"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"key": asdict(key), "incarnation": incarnation, "outcome": outcome_json}))
-        part.replace(path)
-        return path
-
-    async def send_leftovers(self, gateway: StepGateway) -> None:
-        """Before the earlier life is reported gone."""
-        for path in sorted(self._directory.glob("*.json")):
-            try:
-                told = json.loads(path.read_bytes())
-                key, before, outcome = StepKey(**told["key"]), str(told["incarnation"]), str(told["outcome"])
-            except (ValueError, KeyError, TypeError):
-                path.unlink()
-                continue
-            stored = await _store(gateway, key, before, outcome)
-            _log.info("outcome.sent_late", run=key.run, step=key.step, stored=stored)
-            path.unlink(missing_ok=True)
-
-
-async def _store(gateway: StepGateway, key: StepKey, incarnation: str, outcome_json: str) -> bool:
-    """Ask until an answer comes. False: the row is not ours (any more)."""
-    try:
-        return await patiently(lambda: gateway.end_step(key, incarnation, outcome_json))
-    except StacklyError as e:
-        _log.warning("outcome.refused", run=key.run, step=key.step, reason=e.detail)
-        return False
 
 
 class Steps:
@@ -228,6 +204,7 @@ class Steps:
         self._tasks: OrderedDict[StepKey, asyncio.Task[dict[str, Any]]] = OrderedDict()
         self._steps: dict[StepKey, Step] = {}
         self._begins: dict[StepKey, asyncio.Lock] = {}
+        self._closing = False
 
     @property
     def running(self) -> list[StepKey]:
@@ -247,6 +224,9 @@ class Steps:
             beats.cancel()
 
     async def _begin(self, key: StepKey, work: Work[T]) -> "asyncio.Task[dict[str, Any]] | Mapping[str, Any]":
+        if self._closing:
+            raise ApplicationError("the agent is stopping; its next life takes the step")
+        await self._settled(key)
         sent = clock.monotonic()
 
         async def ask() -> Begun:
@@ -261,11 +241,19 @@ class Steps:
         if begun.verdict == "DONE" and begun.outcome is not None:
             return begun.outcome
         if begun.verdict == "REFUSED":
-            raise _refused(begun.reason, STEP_CANCELLED if begun.reason == "cancelled" else STEP_REFUSED)
+            raise _refused(begun.reason, STEP_CANCELLED if begun.refusal == "CANCELLED" else STEP_REFUSED)
         if begun.verdict not in {"GRANTED", "ATTACH"}:
             raise _refused(begun.reason or "an earlier life of the agent began it", STEP_GONE)
         # ATTACH without a task: the answer to our own first Begin was lost. Nobody but this life could have begun it.
         return self._tasks.get(key) or self._spawn(key, work, sent)
+
+    async def _settled(self, key: StepKey) -> None:
+        """Who asks for another attempt knows that the one before is gone: it ends here before this one begins."""
+        earlier = [k for k in self._steps if (k.run, k.test, k.step) == (key.run, key.test, key.step) and k != key]
+        for each in earlier:
+            self._steps[each].end(Ended.CUT_OFF)
+        if earlier:
+            await asyncio.wait([self._tasks[each] for each in earlier])
 
     def _spawn(self, key: StepKey, work: Work[T], sent: float) -> "asyncio.Task[dict[str, Any]]":
         step = Step(key, self._gateway, self._spool)
@@ -295,31 +283,37 @@ class Steps:
 
     async def _finish(self, step: Step, outcome_json: str) -> dict[str, Any]:
         kept = self._outbox.put(step.key, self._incarnation, outcome_json)
-        stored = await _store(self._gateway, step.key, self._incarnation, outcome_json)
+        stored = await store(self._gateway, step.key, self._incarnation, outcome_json)
         kept.unlink(missing_ok=True)
         outcome: dict[str, Any] = json.loads(outcome_json)
         _log.info("step.ended", run=step.key.run, step=step.key.step, ok=outcome["ok"], stored=stored)
         return outcome if stored else {"gone": True}
 
     async def _keep(self, step: Step, acknowledged: float) -> None:
-        """Renew until the work ends; cancel it when asked to, or when the lease may be another's by now."""
-        ends_itself = step.key.step.startswith("measure")  # at its own duration, whatever the gateway does
+        """Renew until the work ends; end it when the cancel column is set, or the lease is or may be another's."""
+        measures = step.key.step.startswith("measure")  # ends at its own duration while the gateway is away
         while True:
-            await asyncio.sleep(self._timings.renew_s)
+            await self._renewal_due(step)
             sent = clock.monotonic()
             try:
                 held, cancel = await self._gateway.renew_step(step.key, self._incarnation, timeout=self._timings.call_s)
             except Unavailable:
-                held, cancel = clock.monotonic() - acknowledged < self._timings.ttl_s, False
+                held, cancel = measures or clock.monotonic() - acknowledged < self._timings.ttl_s, False
             except StacklyError as e:
                 _log.warning("lease.refused", run=step.key.run, step=step.key.step, reason=e.detail)
                 held, cancel = False, False
             else:
                 acknowledged = sent
             if cancel:
-                step.cancel("cancelled")
-            elif not held and not ends_itself:
-                step.cancel("its lease could not be renewed")
+                step.end(Ended.CANCELLED)
+            elif not held:
+                step.end(Ended.CUT_OFF)
+
+    async def _renewal_due(self, step: Step) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timings.renew_s):
+                await step.look.wait()
+        step.look.clear()
 
     async def _attend(self, key: StepKey, task: "asyncio.Task[dict[str, Any]]") -> Mapping[str, Any]:
         """Wait for a step. Temporal may lose patience: that ends this waiting, never the work (rule 11)."""
@@ -329,7 +323,7 @@ class Steps:
             except asyncio.CancelledError:
                 if task.done() or not self._is_cancel(key):
                     raise
-                # The cancel is passed on; the outcome is worth waiting for.
+                # The row says whether that is so; the outcome is worth waiting for.
                 if (own := asyncio.current_task()) is not None:
                     own.uncancel()
                 continue
@@ -338,12 +332,15 @@ class Steps:
             return outcome
 
     def _is_cancel(self, key: StepKey) -> bool:
-        """Whether Temporal was asked to cancel. Timed out, not found, a worker that stops: the work goes on."""
+        """Whether Temporal was asked to cancel: a doorbell, upon which the row is asked.
+
+        Timed out, not found, a worker that stops: the work goes on.
+        """
         details = activity.cancellation_details() if activity.in_activity() else None
         if details is None or not details.cancel_requested:
             return False
         if (step := self._steps.get(key)) is not None:
-            step.cancel("cancelled")
+            step.look.set()
         return True
 
     async def _beat_temporal(self) -> None:
@@ -355,9 +352,10 @@ class Steps:
                 await asyncio.sleep(self._timings.renew_s)
 
     async def close(self) -> None:
-        """Cancel what runs, and wait until it ended and its outcome is stored, or on disk."""
+        """End what runs, and wait until it ended and that is stored, or on disk. Nobody cancelled it."""
+        self._closing = True
         for step in list(self._steps.values()):
-            step.cancel("the agent is stopping")
+            step.end(Ended.STOPPED)
         running = [t for t in self._tasks.values() if not t.done()]
         if running:
             await asyncio.wait(running, timeout=self._timings.grace_s)

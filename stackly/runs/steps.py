@@ -13,11 +13,21 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy import text
 
 from stackly.db import Session
-from stackly.errors import NotFound
+from stackly.runs.holds import Refusal, hold_of
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
-_MUTATING = frozenset({"deploy", "benchmark", "destroy"})
-CANCELLED = "cancelled"  # the reason that tells a cancel from a stale epoch
+
+class Interruption(StrEnum):
+    """Why an attempt is gone without an outcome. None is a cancel: the run recovers."""
+
+    STOPPED = "stopped"  # the agent was asked to stop, and did
+    CUT_OFF = "cut_off"  # its lease could not be renewed, or was another's
+    DIED = "died"  # nobody heard of it again
+
+    def told(self, step: str) -> str:
+        """The sentence for people."""
+        if self is Interruption.STOPPED:
+            return f"the agent was stopped in {step}"
+        return f"the agent was cut off in {step}" if self is Interruption.CUT_OFF else f"the agent that ran {step} died"
 
 
 class StepKey(Protocol):
@@ -55,10 +65,13 @@ class Begun:
     verdict: Verdict
     outcome: Mapping[str, Any] | None = None
     reason: str = ""
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
+    """Shape: `cancel_requested` is the cancel column; a state that was handed over is only not held."""
+
     held: bool
     cancel_requested: bool
 
@@ -74,6 +87,7 @@ class StepRecord:
     beat: int
     status: str
     outcome: Mapping[str, Any] | None
+    gone_by: Interruption | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,108 +95,6 @@ class Owner:
     run: str
     test: str
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Who holds the state that (run, test) works on, and what the run is.
-
-    Shape: `state` is '' while a test has none; `agents` are the site agents that may act for it.
-    """
-
-    account: str
-    kind: str
-    status: str
-    cancel_requested: bool
-    run_epoch: int | None
-    bundle: str
-    state: str
-    state_key: str
-    holder: str | None
-    epoch: int
-    agents: frozenset[str]
-    test_over: bool
-    repo: str = ""
-    commit: str = ""
-    path: str = ""
-
-    def is_current(self, run: str, epoch: int) -> bool:
-        """Equality, never order. Runs that only read the state do not hold it: their own epoch is the fence."""
-        if self.kind not in _MUTATING:
-            return self.run_epoch == epoch
-        return bool(self.state) and (self.holder, self.epoch) == (run, epoch)
-
-    def objection(self, run: str, step: str, epoch: int) -> str:
-        """Why no step may begin; '' when one may."""
-        if self.status in TERMINAL or self.test_over:
-            return f"the run or test has ended ({self.status})"
-        if not self.is_current(run, epoch):
-            return f"epoch {epoch} of this run is not the state's current one"
-        return CANCELLED if self.is_cancelled_for(step) else ""
-
-    def is_cancelled_for(self, step: str) -> bool:
-        return self.cancel_requested and self.kind != "destroy" and not undoes(step)
-
-
-def undoes(step: str) -> bool:
-    """Taking down goes on after a cancel (rule 9)."""
-    return step in {"remove", "destroy"} or step.startswith("inventory")
-
-
-class StepUnknown(NotFound):
-    title = "There is no such run or test."
-
-
-async def hold_of(session: Session, run: str, test: str, *, lock: bool = False) -> Hold:
-    """Raises: StepUnknown. With `lock` the state's and the run's row stay as they are until the transaction ends."""
-    if lock:
-        await _lock(session, run, test)
-    rows = await session.execute(
-        text(
-            "SELECT o.account, o.kind, o.status, o.cancel_requested, o.epoch AS run_epoch, o.agent AS run_agent,"
-            " coalesce(o.spec->>'bundle', '') AS bundle, t.agent AS test_agent, t.status AS test_status,"
-            " s.id AS state, s.key AS state_key, s.holder, s.epoch, s.agent AS state_agent,"
-            " c.repo, o.commit, coalesce(o.spec->>'path', '') AS path"
-            " FROM operations o LEFT JOIN stack_codes c ON c.id = o.code"
-            " LEFT JOIN tests t ON t.operation = o.id AND t.test = :test"
-            " LEFT JOIN stack_states s ON s.id = CASE WHEN :test = '' THEN o.state ELSE t.state END"
-            " WHERE o.id = :run AND (:test = '' OR t.test IS NOT NULL)"
-        ),
-        {"run": run, "test": test},
-    )
-    row = rows.mappings().one_or_none()
-    if row is None:
-        raise StepUnknown(run=run, test=test)
-    own = (row["test_agent"],) if test else (row["run_agent"], row["state_agent"])
-    return Hold(
-        account=row["account"],
-        kind=row["kind"],
-        status=row["status"],
-        cancel_requested=row["cancel_requested"],
-        run_epoch=row["run_epoch"],
-        bundle=row["bundle"],
-        state=row["state"] or "",
-        state_key=row["state_key"] or "",
-        holder=row["holder"],
-        epoch=row["epoch"] or 0,
-        agents=frozenset(a for a in own if a),
-        test_over=row["test_status"] in {"succeeded", "failed", "cancelled"},
-        repo=row["repo"] or "",
-        commit=row["commit"] or "",
-        path=row["path"],
-    )
-
-
-async def _lock(session: Session, run: str, test: str) -> None:
-    await session.execute(
-        text(
-            "SELECT 1 FROM stack_states WHERE id = (SELECT CASE WHEN :test = '' THEN o.state ELSE t.state END"
-            " FROM operations o LEFT JOIN tests t ON t.operation = o.id AND t.test = :test WHERE o.id = :run)"
-            " FOR SHARE"
-        ),
-        {"run": run, "test": test},
-    )
-    await session.execute(text("SELECT 1 FROM operations WHERE id = :run FOR SHARE"), {"run": run})
 
 
 def _at(key: StepKey) -> dict[str, Any]:
@@ -205,6 +117,7 @@ async def get_step(session: Session, key: StepKey, *, lock: bool = False) -> Ste
         beat=row["beat"],
         status=row["status"],
         outcome=row["outcome"],
+        gone_by=Interruption(row["gone_by"]) if row["gone_by"] else None,
     )
 
 
@@ -218,8 +131,9 @@ async def begin(session: Session, key: StepKey, agent: str, process: str) -> Beg
     found = await get_step(session, key, lock=True)
     if found is None:
         objection = hold.objection(key.run, key.step, key.epoch)
-        if objection:
-            return Begun(Verdict.REFUSED, reason=objection)
+        if objection is not None:
+            refusal, reason = objection
+            return Begun(Verdict.REFUSED, reason=reason, refusal=refusal)
         if await _insert(session, key, agent, process):
             return Begun(Verdict.GRANTED)
         found = await get_step(session, key, lock=True)
@@ -240,12 +154,14 @@ async def _insert(session: Session, key: StepKey, agent: str, process: str) -> b
 
 def _answer(found: StepRecord, key: StepKey, agent: str, process: str) -> Begun:
     if found.epoch != key.epoch:
-        return Begun(Verdict.REFUSED, reason=f"this attempt was begun under epoch {found.epoch}, not {key.epoch}")
+        why = f"this attempt was begun under epoch {found.epoch}, not {key.epoch}"
+        return Begun(Verdict.REFUSED, reason=why, refusal=Refusal.STALE_EPOCH)
     if found.status == "done":
         return Begun(Verdict.DONE, outcome=found.outcome)
     if found.status == "running" and (found.agent, found.process) == (agent, process):
         return Begun(Verdict.ATTACH)
-    return Begun(Verdict.GONE, reason="another life of the agent began this attempt")
+    why = "another life of the agent began this attempt"
+    return Begun(Verdict.GONE, reason=why, refusal=Refusal.LOST_LEASE)
 
 
 async def renew(session: Session, key: StepKey, agent: str, process: str) -> Renewed:
@@ -258,15 +174,29 @@ async def renew(session: Session, key: StepKey, agent: str, process: str) -> Ren
         ),
         _at(key) | {"epoch": key.epoch, "agent": agent, "process": process},
     )
-    is_current = hold.is_current(key.run, key.epoch)
     return Renewed(
-        held=rows.first() is not None and is_current,
-        cancel_requested=hold.is_cancelled_for(key.step) or not is_current,
+        held=rows.first() is not None and hold.is_current(key.run, key.epoch),
+        cancel_requested=hold.is_cancelled_for(key.step),
     )
 
 
-async def end(session: Session, key: StepKey, agent: str, process: str, outcome: Mapping[str, Any]) -> bool:
-    """Write the outcome, once. True also when this very outcome is there already; False when it is not this one's."""
+async def end(
+    session: Session,
+    key: StepKey,
+    agent: str,
+    process: str,
+    outcome: Mapping[str, Any],
+    interruption: Interruption | None = None,
+) -> bool:
+    """Write the outcome, once. True also when this very outcome is there already; False when it is not this one's.
+
+    An interrupted attempt has none: it is gone, and recovery takes the next. Also where an agent takes for cancelled
+    what nobody cancelled.
+    """
+    if interruption is None and await _is_uncancelled(session, key, outcome):
+        interruption = Interruption.STOPPED
+    if interruption is not None:
+        return await _interrupt(session, key, agent, process, interruption)
     told = _at(key) | {"agent": agent, "process": process, "outcome": json.dumps(dict(outcome))}
     rows = await session.execute(
         text(
@@ -287,6 +217,25 @@ async def end(session: Session, key: StepKey, agent: str, process: str, outcome:
     return again.first() is not None
 
 
+async def _is_uncancelled(session: Session, key: StepKey, outcome: Mapping[str, Any]) -> bool:
+    """Whether it calls itself cancelled where the cancel column is not set."""
+    if outcome.get("ok") or outcome.get("slug") != "cancelled":
+        return False
+    return not (await hold_of(session, key.run, key.test)).is_cancelled_for(key.step)
+
+
+async def _interrupt(session: Session, key: StepKey, agent: str, process: str, why: Interruption) -> bool:
+    rows = await session.execute(
+        text(
+            f"UPDATE steps SET status = 'gone', gone_by = CASE WHEN status = 'gone' THEN gone_by ELSE :why END,"
+            f" ended_at = coalesce(ended_at, clock_timestamp()) WHERE {_WHERE} AND status IN ('running','gone')"
+            " AND agent = :agent AND process = :process RETURNING 1"
+        ),
+        _at(key) | {"agent": agent, "process": process, "why": why.value},
+    )
+    return rows.first() is not None
+
+
 @dataclass(frozen=True, slots=True)
 class GoneStep:
     id: StepId
@@ -297,7 +246,7 @@ async def report_gone(session: Session, agent: str, process: str) -> list[GoneSt
     """A new life of the agent: what its earlier lives were executing is not executed any more."""
     rows = await session.execute(
         text(
-            "UPDATE steps SET status = 'gone', ended_at = clock_timestamp()"
+            "UPDATE steps SET status = 'gone', gone_by = 'died', ended_at = clock_timestamp()"
             " WHERE agent = :agent AND process <> :process AND status = 'running'"
             " RETURNING operation, test, step, attempt, epoch"
         ),
@@ -357,7 +306,7 @@ async def mark_gone(session: Session, silent: Mapping[StepId, int] | Iterable[tu
     for step, beat in dict(silent).items():
         rows = await session.execute(
             text(
-                f"UPDATE steps SET status = 'gone', ended_at = clock_timestamp() WHERE {_WHERE}"
+                f"UPDATE steps SET status = 'gone', gone_by = 'died', ended_at = clock_timestamp() WHERE {_WHERE}"
                 " AND status = 'running' AND beat = :beat RETURNING 1"
             ),
             step._asdict() | {"beat": beat},

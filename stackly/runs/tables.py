@@ -127,6 +127,8 @@ class StepRow(Base):
     __table_args__ = (
         CheckConstraint("status IN ('running','done','gone')", name="status"),
         CheckConstraint("(status = 'done') = (outcome IS NOT NULL)", name="outcome_when_done"),
+        CheckConstraint("(status = 'gone') = (gone_by IS NOT NULL)", name="gone_by_when_gone"),
+        CheckConstraint("gone_by IN ('stopped','cut_off','died')", name="gone_by"),
     )
 
     operation: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="RESTRICT"), primary_key=True)
@@ -139,6 +141,7 @@ class StepRow(Base):
     beat: Mapped[int] = mapped_column(BigInteger, server_default="0")
     status: Mapped[str] = mapped_column(server_default="running")
     outcome: Mapped[dict[str, Any] | None]  # written once
+    gone_by: Mapped[str | None]  # how an attempt ended that has no outcome
     started_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     ended_at: Mapped[datetime | None]
 

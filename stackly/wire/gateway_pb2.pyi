@@ -15,12 +15,36 @@ class StepVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DONE: _ClassVar[StepVerdict]
     GONE: _ClassVar[StepVerdict]
     REFUSED: _ClassVar[StepVerdict]
+
+class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_UNSPECIFIED: _ClassVar[Refusal]
+    CANCELLED: _ClassVar[Refusal]
+    OVER: _ClassVar[Refusal]
+    STALE_EPOCH: _ClassVar[Refusal]
+    UNEXPECTED: _ClassVar[Refusal]
+    LOST_LEASE: _ClassVar[Refusal]
+
+class Interruption(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INTERRUPTION_UNSPECIFIED: _ClassVar[Interruption]
+    STOPPED: _ClassVar[Interruption]
+    CUT_OFF: _ClassVar[Interruption]
 STEP_VERDICT_UNSPECIFIED: StepVerdict
 GRANTED: StepVerdict
 ATTACH: StepVerdict
 DONE: StepVerdict
 GONE: StepVerdict
 REFUSED: StepVerdict
+REFUSAL_UNSPECIFIED: Refusal
+CANCELLED: Refusal
+OVER: Refusal
+STALE_EPOCH: Refusal
+UNEXPECTED: Refusal
+LOST_LEASE: Refusal
+INTERRUPTION_UNSPECIFIED: Interruption
+STOPPED: Interruption
+CUT_OFF: Interruption
 
 class Chunk(_message.Message):
     __slots__ = ("data",)
@@ -117,14 +141,16 @@ class BeginStepRequest(_message.Message):
     def __init__(self, key: _Optional[_Union[StepKey, _Mapping]] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class BeginStepReply(_message.Message):
-    __slots__ = ("verdict", "outcome_json", "reason")
+    __slots__ = ("verdict", "outcome_json", "reason", "refusal")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_JSON_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     verdict: StepVerdict
     outcome_json: str
     reason: str
-    def __init__(self, verdict: _Optional[_Union[StepVerdict, str]] = ..., outcome_json: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    refusal: Refusal
+    def __init__(self, verdict: _Optional[_Union[StepVerdict, str]] = ..., outcome_json: _Optional[str] = ..., reason: _Optional[str] = ..., refusal: _Optional[_Union[Refusal, str]] = ...) -> None: ...
 
 class RenewStepRequest(_message.Message):
     __slots__ = ("key", "incarnation")
@@ -143,14 +169,16 @@ class RenewStepReply(_message.Message):
     def __init__(self, held: _Optional[bool] = ..., cancel_requested: _Optional[bool] = ...) -> None: ...
 
 class EndStepRequest(_message.Message):
-    __slots__ = ("key", "incarnation", "outcome_json")
+    __slots__ = ("key", "incarnation", "outcome_json", "interruption")
     KEY_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_JSON_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     key: StepKey
     incarnation: str
     outcome_json: str
-    def __init__(self, key: _Optional[_Union[StepKey, _Mapping]] = ..., incarnation: _Optional[str] = ..., outcome_json: _Optional[str] = ...) -> None: ...
+    interruption: Interruption
+    def __init__(self, key: _Optional[_Union[StepKey, _Mapping]] = ..., incarnation: _Optional[str] = ..., outcome_json: _Optional[str] = ..., interruption: _Optional[_Union[Interruption, str]] = ...) -> None: ...
 
 class EndStepReply(_message.Message):
     __slots__ = ("stored",)

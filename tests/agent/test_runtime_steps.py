@@ -1,6 +1,7 @@
 """A step is executed once, its lease ends it, its outcome outlives the gateway's absence."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ from temporalio.exceptions import ApplicationError
 
 from agent.context import Cancelled, StepContext
 from agent.gateway import Begun, Enrolment
+from agent.outbox import Outbox
 from agent.settings import Timings
-from agent.steps import Outbox, Steps, capped
+from agent.steps import Steps, capped
 from stackly.engine.contracts.steps import (
     RESULT_CAP_BYTES,
     STEP_CANCELLED,
     STEP_FAILED,
     STEP_GONE,
+    STEP_INTERRUPTED,
     STEP_REFUSED,
     StepKey,
 )
@@ -41,7 +44,7 @@ class FakeGateway:
     row: dict[str, Any] = field(default_factory=dict)
     cancel: bool = False
     held: bool = True
-    refuse: str = ""
+    refuse: str = ""  # the name of the wire's Refusal
     lost_answers: int = 0
     stores: bool = True
 
@@ -53,7 +56,7 @@ class FakeGateway:
         self._check()
         await asyncio.sleep(0)
         if self.refuse:
-            return Begun("REFUSED", None, self.refuse)
+            return Begun("REFUSED", None, "a sentence", self.refuse)
         if not self.row:
             self.row = {"process": incarnation}
             if self.lost_answers:
@@ -176,8 +179,9 @@ async def test_what_waits_may_leave_and_the_work_goes_on(make: Callable[..., Ste
     assert await second == Out(1)
 
 
-@pytest.mark.parametrize(("reason", "kind"), [("cancelled", STEP_CANCELLED), ("epoch 1 is stale", STEP_REFUSED)])
-async def test_a_refusal_says_which(make: Callable[..., Steps], gateway: FakeGateway, reason: str, kind: str) -> None:
+@pytest.mark.parametrize("reason", ["CANCELLED", "OVER", "STALE_EPOCH", "UNEXPECTED", "LOST_LEASE"])
+async def test_a_refusal_says_which(make: Callable[..., Steps], gateway: FakeGateway, reason: str) -> None:
+    kind = STEP_CANCELLED if reason == "CANCELLED" else STEP_REFUSED
     gateway.refuse, work = reason, Work()
     with pytest.raises(ApplicationError) as refused:
         await make().execute(KEY, work, Out)
@@ -192,7 +196,9 @@ async def test_a_cancel_column_ends_the_work(make: Callable[..., Steps], gateway
     assert json.loads(gateway.row["outcome"])["slug"] == "cancelled"
 
 
-async def test_a_lease_that_cannot_be_renewed_ends_the_work(make: Callable[..., Steps], gateway: FakeGateway) -> None:
+async def test_a_lease_that_cannot_be_renewed_interrupts_the_work(
+    make: Callable[..., Steps], gateway: FakeGateway
+) -> None:
     steps, work = make(), Work()
     call = asyncio.create_task(steps.execute(KEY, work, Out))
     await asyncio.sleep(0.03)
@@ -201,9 +207,10 @@ async def test_a_lease_that_cannot_be_renewed_ends_the_work(make: Callable[..., 
     assert not steps._steps[KEY].cancelled.is_set()
     await asyncio.wait_for(steps._steps[KEY].cancelled.wait(), 5)
     gateway.away = False
-    with pytest.raises(ApplicationError) as cancelled:
+    with pytest.raises(ApplicationError) as interrupted:
         await call
-    assert cancelled.value.type == STEP_CANCELLED
+    assert interrupted.value.type == STEP_INTERRUPTED
+    assert json.loads(gateway.row["outcome"])["interruption"] == "CUT_OFF"
 
 
 async def test_a_measurement_outlives_the_gateway(make: Callable[..., Steps], gateway: FakeGateway) -> None:
@@ -270,12 +277,61 @@ def test_a_result_that_is_too_large_fails_its_step() -> None:
     assert json.loads(text)["slug"] == "result-too-large"
 
 
-async def test_closing_ends_what_runs(make: Callable[..., Steps], gateway: FakeGateway) -> None:
+async def test_closing_interrupts_what_runs(make: Callable[..., Steps], gateway: FakeGateway) -> None:
     steps, work = make(), Work()
     call = asyncio.create_task(steps.execute(KEY, work, Out))
     await asyncio.sleep(0.03)
     await steps.close()
     assert steps.running == []
-    assert "outcome" in gateway.row
-    with pytest.raises(ApplicationError):
+    assert json.loads(gateway.row["outcome"])["interruption"] == "STOPPED"
+    with pytest.raises(ApplicationError) as interrupted:
         await call
+    assert interrupted.value.type == STEP_INTERRUPTED
+
+
+async def test_what_is_ended_may_fail_in_any_way(make: Callable[..., Steps], gateway: FakeGateway) -> None:
+    """A child that got the signal itself fails its step with an error of its own."""
+
+    async def work(context: StepContext) -> Out:
+        await context.cancelled.wait()
+        raise Conflict("terraform was interrupted")
+
+    steps = make()
+    call = asyncio.create_task(steps.execute(KEY, work, Out))
+    await asyncio.sleep(0.03)
+    await steps.close()
+    with pytest.raises(ApplicationError) as interrupted:
+        await call
+    assert interrupted.value.type == STEP_INTERRUPTED
+
+
+async def test_an_agent_that_stops_begins_nothing(make: Callable[..., Steps], gateway: FakeGateway) -> None:
+    steps, work = make(), Work()
+    await steps.close()
+    with pytest.raises(ApplicationError) as refused:
+        await steps.execute(KEY, work, Out)
+    assert (refused.value.non_retryable, work.executed, gateway.row) == (False, 0, {})
+
+
+async def test_another_attempt_begins_when_the_one_before_it_has_ended_here(
+    make: Callable[..., Steps], gateway: FakeGateway
+) -> None:
+    """A life that slept through its lease is asked for the next attempt before it noticed."""
+    steps, first, second = make(), Work(), Work()
+    before = asyncio.create_task(steps.execute(KEY, first, Out))
+    await asyncio.sleep(0.03)
+    gateway.row, gateway.stores = {}, False
+    ended: list[bool] = []
+
+    async def begin(context: StepContext) -> Out:
+        ended.append(KEY not in steps.running)
+        return await second(context)
+
+    second.go.set()
+    call = asyncio.create_task(steps.execute(StepKey("r", "t", "apply", 2, 1), begin, Out))
+    with pytest.raises(ApplicationError):
+        await before
+    gateway.stores = True
+    with contextlib.suppress(ApplicationError):
+        await call
+    assert ended == [True]

@@ -50,9 +50,12 @@ from stackly.engine.contracts.steps import (
     STEP_CANCELLED,
     STEP_FAILED,
     STEP_GONE,
+    STEP_INTERRUPTED,
+    STEP_REFUSED,
     StepKey,
 )
 from stackly.runs import steps
+from stackly.runs.holds import Refusal
 from stackly.suites import jsonform
 
 T = TypeVar("T")
@@ -64,6 +67,8 @@ class Faults:
     """What goes wrong with a step, by its name, and how often."""
 
     gone: dict[str, int] = field(default_factory=dict)
+    # The agent is stopped politely in the step, and started again.
+    stopped: dict[str, int] = field(default_factory=dict)
     fail: dict[str, str] = field(default_factory=dict)
     hold: dict[str, asyncio.Event] = field(default_factory=dict)
     takes: dict[str, float] = field(default_factory=dict)
@@ -106,20 +111,22 @@ class Pretend:
         return found
 
     async def step(self, key: StepKey, outcome: T) -> T:
-        verdict = await self.begin(key)
+        begun = await self.begin(key)
+        verdict = begun.verdict
         if verdict is steps.Verdict.GONE:
             raise ApplicationError("gone", type=STEP_GONE, non_retryable=True)
         if verdict is steps.Verdict.REFUSED:
-            raise ApplicationError("refused", type=STEP_CANCELLED, non_retryable=True)
+            kind = STEP_CANCELLED if begun.refusal is Refusal.CANCELLED else STEP_REFUSED
+            raise ApplicationError(begun.reason, type=kind, non_retryable=True)
         if verdict is steps.Verdict.GRANTED:
             self._running[key] = asyncio.create_task(self._execute(key, jsonform.to_json(outcome)))
         if verdict is not steps.Verdict.DONE:
             await self._attached(self._running[key], key.step)
         return outcome
 
-    async def begin(self, key: StepKey) -> steps.Verdict:
+    async def begin(self, key: StepKey) -> steps.Begun:
         async with self.transactions() as session:
-            return (await steps.begin(session, key, AGENT, self.process)).verdict
+            return await steps.begin(session, key, AGENT, self.process)
 
     async def _attached(self, work: "asyncio.Task[None]", step: str) -> None:
         while not work.done():
@@ -137,12 +144,21 @@ class Pretend:
             self.faults.gone[key.step] -= 1
             self.process = ids.new_id()
             raise ApplicationError("gone", type=STEP_GONE, non_retryable=True)
+        if self.faults.stopped.get(key.step, 0) > 0:
+            self.faults.stopped[key.step] -= 1
+            await self._stopped(key, process)
         self.done.append(f"{key.step}#{key.attempt}")
         self.executed[key] += 1
         if key.step in self.faults.fail:
             raise ApplicationError(self.faults.fail[key.step], type=STEP_FAILED, non_retryable=True)
         async with self.transactions() as session:
             await steps.end(session, key, AGENT, process, {"ok": True, "value": outcome})
+
+    async def _stopped(self, key: StepKey, process: str) -> None:
+        async with self.transactions() as session:
+            await steps.end(session, key, AGENT, process, {"ok": False}, steps.Interruption.STOPPED)
+        self.process = ids.new_id()
+        raise ApplicationError("interrupted: the agent is stopping", type=STEP_INTERRUPTED, non_retryable=True)
 
 
 class Site(SiteActivities):

@@ -32,9 +32,9 @@ SOON = 90
 class Heedless(Pretend):
     """Mutation: an agent that asks no row whether it may execute."""
 
-    async def begin(self, key: StepKey) -> steps.Verdict:
+    async def begin(self, key: StepKey) -> steps.Begun:
         await super().begin(key)
-        return steps.Verdict.GRANTED
+        return steps.Begun(steps.Verdict.GRANTED)
 
 
 @pytest.fixture

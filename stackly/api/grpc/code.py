@@ -8,7 +8,7 @@ from stackly import log
 from stackly.db import Transactions
 from stackly.errors import NotFound, StacklyError
 from stackly.git import bundles
-from stackly.runs.steps import Hold
+from stackly.runs.holds import Hold
 from stackly.stacks import code_store
 from stackly.stacks.code_store import CodePlace
 from stackly.storage import CHUNK_BYTES, Store

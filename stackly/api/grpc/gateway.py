@@ -18,6 +18,7 @@ from stackly.errors import Invalid
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.runs import live, steps, tests
+from stackly.runs.holds import Hold, Refusal, hold_of
 from stackly.runs.model import TEST_TERMINAL
 from stackly.storage import Store
 from stackly.teardown import store as inventory
@@ -30,17 +31,25 @@ _VERDICTS = {
     steps.Verdict.GONE: wire.GONE,
     steps.Verdict.REFUSED: wire.REFUSED,
 }
+_REFUSALS = {
+    Refusal.CANCELLED: wire.CANCELLED,
+    Refusal.OVER: wire.OVER,
+    Refusal.STALE_EPOCH: wire.STALE_EPOCH,
+    Refusal.UNEXPECTED: wire.UNEXPECTED,
+    Refusal.LOST_LEASE: wire.LOST_LEASE,
+}
+_INTERRUPTIONS = {wire.STOPPED: steps.Interruption.STOPPED, wire.CUT_OFF: steps.Interruption.CUT_OFF}
 # A clock of an agent that is this far ahead is taken for wrong, and ours is used.
 _AHEAD = timedelta(hours=1)
 
 
-async def hold_for(session: Session, agent: Agent, run: str, test: str) -> steps.Hold:
+async def hold_for(session: Session, agent: Agent, run: str, test: str) -> Hold:
     """What (run, test) is. Raises: NotYours when it is not in this agent's hands; StepUnknown."""
     if agent.role is Role.EDGE:
         if (agent.run, agent.test) != (run, test):
             raise NotYours(run=run, test=test)
-        return await steps.hold_of(session, run, test)
-    hold = await steps.hold_of(session, run, test)
+        return await hold_of(session, run, test)
+    hold = await hold_of(session, run, test)
     if hold.account != agent.account or agent.id not in hold.agents:
         raise NotYours(run=run, test=test)
     return hold
@@ -86,7 +95,10 @@ class Gateway(Transfers):
             await hold_for(session, agent, request.key.run, request.key.test)
             begun = await steps.begin(session, request.key, agent.id, request.incarnation)
         outcome = json.dumps(begun.outcome) if begun.outcome is not None else ""
-        return wire.BeginStepReply(verdict=_VERDICTS[begun.verdict], outcome_json=outcome, reason=begun.reason)
+        refusal = wire.REFUSAL_UNSPECIFIED if begun.refusal is None else _REFUSALS[begun.refusal]
+        return wire.BeginStepReply(
+            verdict=_VERDICTS[begun.verdict], outcome_json=outcome, reason=begun.reason, refusal=refusal
+        )
 
     @guarded
     async def RenewStep(self, request: wire.RenewStepRequest, context: Context) -> wire.RenewStepReply:  # noqa: N802
@@ -102,9 +114,10 @@ class Gateway(Transfers):
         if len(request.outcome_json) > 2 * RESULT_CAP_BYTES:
             raise Invalid(f"An outcome has at most {RESULT_CAP_BYTES} bytes; put more into an artifact.")
         outcome = as_object(request.outcome_json, "outcome_json")
+        interruption = _INTERRUPTIONS.get(request.interruption)
         async with self._transactions() as session:
             await hold_for(session, agent, request.key.run, request.key.test)
-            stored = await steps.end(session, request.key, agent.id, request.incarnation, outcome)
+            stored = await steps.end(session, request.key, agent.id, request.incarnation, outcome, interruption)
         return wire.EndStepReply(stored=stored)
 
     @guarded

@@ -13,7 +13,7 @@ from stackly.api.grpc.callers import Callers, Context, guarded, refuse
 from stackly.api.grpc.code import code
 from stackly.db import Session, Transactions
 from stackly.errors import Conflict, Exhausted, Invalid
-from stackly.runs.steps import Hold
+from stackly.runs.holds import Hold
 from stackly.stacks import versions
 from stackly.storage import Store
 from stackly.wire import gateway_pb2 as wire

@@ -165,7 +165,11 @@ class Runs(RunActivities):
             if step is None:
                 return StepLook("none", cancelled=run.cancel_requested)
             return StepLook(
-                str(step.status), dict(step.outcome) if step.outcome else None, cancelled=run.cancel_requested
+                str(step.status),
+                dict(step.outcome) if step.outcome else None,
+                cancelled=run.cancel_requested,
+                reason=step.gone_by.told(key.step) if step.gone_by else "",
+                stopped=step.gone_by is steps.Interruption.STOPPED,
             )
 
     @activity.defn(name="run.recovering")

@@ -121,11 +121,13 @@ class Boundary:
 
 @dataclass(frozen=True)
 class StepLook:
-    """Shape: status none, running, done, gone; `outcome` as the agent stored it."""
+    """Shape: status none, running, done, gone; `outcome` as the agent stored it; `reason` how a gone one ended."""
 
     status: str
     outcome: dict[str, Any] | None = None
     cancelled: bool = False
+    reason: str = ""
+    stopped: bool = False  # politely: its agent comes back
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class StepKey:
 
 # Names of ApplicationError types that the workflows tell apart.
 STEP_GONE = "StepGone"  # an earlier life of the agent began it and died
-STEP_REFUSED = "StepRefused"  # stale epoch
+STEP_INTERRUPTED = "StepInterrupted"  # the agent was asked to stop in it
+STEP_REFUSED = "StepRefused"  # over, stale epoch, not expected
 STEP_CANCELLED = "StepCancelled"  # the run's cancel column is set
 STEP_FAILED = "StepFailed"  # it ran and failed; the outcome is stored
 

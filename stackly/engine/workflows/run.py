@@ -309,10 +309,13 @@ class RunWorkflow:
         """A step of the site agent; when its agent died in it, the run is `recovering` until the next attempt."""
         place = Place(queue, SITE_PICKUP, SITE_PATIENCE)
         timeout = timeout or timedelta(seconds=self.plan.timeout_s)
-        for attempt in range(1, RECOVERIES + 1):
+        attempt = lost = 0
+        while lost < RECOVERIES:
+            attempt += 1
             try:
                 return await run_step(method, given(attempt), outcome, place=place, timeout=timeout)
             except StepGone as e:
+                lost += e.counts
                 await local(RunActivities.recovering, Boundary(self.id, "", at(), detail=e.detail))
         raise StepFailed(f"the site agent died {RECOVERIES} times in the same step")
 

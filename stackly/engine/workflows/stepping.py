@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
         STEP_CANCELLED,
         STEP_FAILED,
         STEP_GONE,
+        STEP_INTERRUPTED,
         STEP_REFUSED,
         StepKey,
     )
@@ -35,9 +36,13 @@ class StepFailed(Faulty):
 class StepGone(Unavailable):
     """The agent's life that executed it is over; whether it had effects is not known."""
 
+    def __init__(self, detail: str = "", *, stopped: bool = False) -> None:
+        super().__init__(detail)
+        self.counts = not stopped  # of RECOVERIES: who is stopped politely comes back
+
 
 class StepCancelled(Conflict):
-    """The run's cancel column is set, or its epoch has passed."""
+    """The run's cancel column is set: somebody cancelled."""
 
 
 class AgentLost(Unavailable):
@@ -99,7 +104,7 @@ async def _after_error(e: ActivityError, key: StepKey, outcome: type[T], asked_a
     if look.status == "done" and look.outcome is not None:
         return _stored(look.outcome, outcome)
     if look.status == "gone":
-        raise StepGone(f"the agent that ran {key.step} died")
+        raise StepGone(look.reason, stopped=look.stopped)
     if look.cancelled:
         raise StepCancelled("cancelled")
     if workflow.now() - asked_at > place.patience:
@@ -109,10 +114,12 @@ async def _after_error(e: ActivityError, key: StepKey, outcome: type[T], asked_a
 
 def raise_told(cause: ApplicationError) -> None:
     message = cause.message or "the step failed"
-    if cause.type == STEP_GONE:
-        raise StepGone(message)
-    if cause.type in {STEP_REFUSED, STEP_CANCELLED}:
+    if cause.type in {STEP_GONE, STEP_INTERRUPTED}:
+        raise StepGone(message, stopped=cause.type == STEP_INTERRUPTED)
+    if cause.type == STEP_CANCELLED:
         raise StepCancelled(message)
+    if cause.type == STEP_REFUSED:
+        raise StepFailed(message)
     if cause.type == STEP_FAILED or cause.non_retryable:
         raise StepFailed(message)
 

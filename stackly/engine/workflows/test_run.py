@@ -299,10 +299,13 @@ class TestRunWorkflow:
     ) -> T:
         """A site step. When the agent died in it, the next attempt recovers: it looks before it creates."""
         place = Place(site_queue(self.plan.agent), SITE_PICKUP, SITE_PATIENCE)
-        for attempt in range(1, RECOVERIES + 1):
+        attempt = lost = 0
+        while lost < RECOVERIES:
+            attempt += 1
             try:
                 return await run_step(method, given(attempt), outcome, place=place, timeout=timeout)
-            except StepGone:
+            except StepGone as e:
+                lost += e.counts
                 workflow.logger.warning("the site agent died in a step; recovering", extra={"attempt": attempt})
         raise StepFailed(f"the site agent died {RECOVERIES} times in the same step")
 

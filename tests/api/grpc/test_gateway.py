@@ -65,7 +65,7 @@ async def test_a_stale_epoch_is_refused_whichever_way_it_differs(site: Gateway, 
     assert (await site.begin_step(world.key(epoch=5), "one")).verdict == "GRANTED"
     await sql(doors.transactions, "UPDATE stack_states SET holder = 'another'")
     assert (await site.begin_step(world.key("boot", epoch=5), "one")).verdict == "REFUSED"
-    assert await site.renew_step(world.key(epoch=5), "one") == (False, True)
+    assert await site.renew_step(world.key(epoch=5), "one") == (False, False)
 
 
 async def test_a_cancel_refuses_all_but_taking_down(site: Gateway, world: World, doors: Doors) -> None:
@@ -74,7 +74,7 @@ async def test_a_cancel_refuses_all_but_taking_down(site: Gateway, world: World,
     await sql(doors.transactions, "UPDATE operations SET cancel_requested = true")
     assert await site.renew_step(world.key("apply"), "one") == (True, True)
     refused = await site.begin_step(world.key("boot"), "one")
-    assert (refused.verdict, refused.reason) == ("REFUSED", "cancelled")
+    assert (refused.verdict, refused.refusal) == ("REFUSED", "CANCELLED")
     for step in ("remove", "destroy", "inventory", "inventory-2"):
         assert (await site.begin_step(world.key(step), "one")).verdict == "GRANTED"
     await sql(doors.transactions, "UPDATE operations SET kind = 'destroy'")
@@ -87,6 +87,48 @@ async def test_nothing_begins_in_a_run_that_ended(site: Gateway, world: World, d
     await sql(doors.transactions, "UPDATE tests SET status = 'running'")
     await sql(doors.transactions, "UPDATE operations SET status = 'failed'")
     assert (await site.begin_step(world.key(), "one")).verdict == "REFUSED"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "refusal"),
+    [
+        ("UPDATE operations SET cancel_requested = true", "CANCELLED"),
+        ("UPDATE tests SET status = 'failed'", "OVER"),
+        ("UPDATE stack_states SET epoch = 5", "STALE_EPOCH"),
+        ("UPDATE stack_states SET holder = 'another'", "STALE_EPOCH"),
+    ],
+)
+async def test_a_refusal_carries_its_reason_as_a_type(
+    site: Gateway, world: World, doors: Doors, break_it: str, refusal: str
+) -> None:
+    await sql(doors.transactions, break_it)
+    refused = await site.begin_step(world.key(), "one")
+    assert (refused.verdict, refused.refusal) == ("REFUSED", refusal)
+
+
+INTERRUPTED = {"ok": False, "slug": "interrupted", "detail": "x", "interruption": "STOPPED"}
+CANCELLED = {"ok": False, "slug": "cancelled", "detail": "the agent is stopping"}
+
+
+@pytest.mark.parametrize("outcome", [INTERRUPTED, INTERRUPTED | {"interruption": "CUT_OFF"}, CANCELLED])
+async def test_an_interrupted_attempt_is_gone_and_not_cancelled(
+    site: Gateway, world: World, doors: Doors, outcome: dict[str, object]
+) -> None:
+    """Also where an agent of an earlier release calls it cancelled, and nobody cancelled."""
+    await site.begin_step(world.key(), "one")
+    assert await site.end_step(world.key(), "one", json.dumps(outcome))
+    assert await site.end_step(world.key(), "one", json.dumps(outcome))
+    [(status, kept, gone_by)] = await sql(doors.transactions, "SELECT status, outcome, gone_by FROM steps")
+    assert (status, kept) == ("gone", None)
+    assert gone_by == {"CUT_OFF": "cut_off"}.get(str(outcome.get("interruption")), "stopped")
+    assert not await site.end_step(world.key(), "one", OK)
+
+
+async def test_a_cancelled_attempt_is_done(site: Gateway, world: World, doors: Doors) -> None:
+    await site.begin_step(world.key(), "one")
+    await sql(doors.transactions, "UPDATE operations SET cancel_requested = true")
+    assert await site.end_step(world.key(), "one", json.dumps(CANCELLED))
+    assert await sql(doors.transactions, "SELECT status FROM steps") == [("done",)]
 
 
 async def test_states_grow_within_a_lineage(site: Gateway, world: World) -> None:
