@@ -1,5 +1,6 @@
 """Read-only queries on agents."""
 
+from stackly import references
 from stackly.agents.model import AgentNotFound
 from stackly.db import Json, Session
 from stackly.events.reads import rows
@@ -35,14 +36,21 @@ async def list_agents(
 
 
 async def get_agent(session: Session, account: str, agent: str) -> Json:
-    """By id or name. Raises: AgentNotFound."""
+    """By id, a unique beginning of it, or name; one that is gone where no other is meant.
+
+    Raises: AgentNotFound, ReferenceAmbiguous.
+    """
     found = await rows(
         session,
-        f"{_AGENT} WHERE account = :account AND (id = :agent OR name = :agent)"
-        " ORDER BY (id = :agent) DESC, created_at DESC LIMIT 1",
+        f"""SELECT * FROM (SELECT m.*, rank() OVER (ORDER BY (m.status IN ('gone', 'revoked'))) AS standing FROM (
+          {_AGENT} WHERE account = :account AND :agent <> '' AND (starts_with(id, :agent) OR name = :agent)) m) f
+        WHERE f.standing = 1 OR f.id = :agent ORDER BY (f.id = :agent) DESC, f.id DESC LIMIT :limit
+        """,
         account=account,
         agent=agent,
+        limit=references.SHOWN + 1,
     )
-    if not found:
+    meant = references.one("agent", agent, [{**row, "repository": None, "path": None, "ref": None} for row in found])
+    if meant is None:
         raise AgentNotFound(f"There is no agent {agent}; `stackly agent list` shows what there is.", agent=agent)
-    return found[0]
+    return dict(meant)

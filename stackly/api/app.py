@@ -18,6 +18,7 @@ from stackly.api import (
     inventory,
     login,
     problems,
+    references,
     repos,
     runs,
     stacks,
@@ -109,7 +110,21 @@ def routes() -> FastAPI:
         separate_input_output_schemas=False,
     )
     api = APIRouter(prefix="/api/v1")
-    for room in (github, repos, stacks, runs, stream, artifacts, approvals, agents, events, inventory, login, health):
+    for room in (
+        github,
+        repos,
+        stacks,
+        runs,
+        stream,
+        artifacts,
+        approvals,
+        agents,
+        events,
+        inventory,
+        references,
+        login,
+        health,
+    ):
         api.include_router(room.router)
     app.include_router(api)
     for room_with_page in (login, health, web):

@@ -9,6 +9,7 @@ from stackly.api.auth import Approver, Reader
 from stackly.api.once import Once, OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
+from stackly.api.references import RunPath
 from stackly.api.views import ApprovalView
 from stackly.approvals import reads, service
 from stackly.db import Json, Session
@@ -41,19 +42,19 @@ async def list_approvals(house: House, actor: Reader, asked: Asked, status: str 
 
 
 @router.get("/{run}")
-async def show_approval(run: str, house: House, actor: Reader) -> ApprovalView:
+async def show_approval(run: RunPath, house: House, actor: Reader) -> ApprovalView:
     async with house.transactions() as session:
         return _view(await reads.approval_of(session, actor.account, run))
 
 
 @router.post("/{run}/approve", response_model=ApprovalView)
-async def approve(run: str, body: Approval, actor: Approver, once: OnlyOnce) -> Response:
+async def approve(run: RunPath, body: Approval, actor: Approver, once: OnlyOnce) -> Response:
     """409 when the digest moved since: what was approved is what is applied, or nothing is."""
     return await _vote(once, actor, run, "approve", body.digest, body.reason)
 
 
 @router.post("/{run}/deny", response_model=ApprovalView)
-async def deny(run: str, body: Denial, actor: Approver, once: OnlyOnce) -> Response:
+async def deny(run: RunPath, body: Denial, actor: Approver, once: OnlyOnce) -> Response:
     return await _vote(once, actor, run, "deny", body.digest, body.reason)
 
 

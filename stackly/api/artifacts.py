@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from stackly.api.auth import Reader
 from stackly.api.parts import House
+from stackly.api.references import RunPath
 from stackly.db import Json
 from stackly.errors import NotFound
 from stackly.runs import reads
@@ -22,7 +23,9 @@ class ArtifactNotFound(NotFound):
 
 
 @router.get("/artifacts/{side}/{n}/{name:path}", response_class=Response)
-async def download_artifact(run: str, test: str, side: str, n: int, name: str, house: House, actor: Reader) -> Response:
+async def download_artifact(
+    run: RunPath, test: str, side: str, n: int, name: str, house: House, actor: Reader
+) -> Response:
     async with house.transactions() as session:
         await reads.get_run(session, actor.account, run)
         found = await results.artifacts_of(session, run)
@@ -52,7 +55,7 @@ def _key(found: list[Json], test: str, side: str, n: int, name: str) -> str | No
 
 @router.get("/series")
 async def show_series(
-    run: str, test: str, house: House, actor: Reader, sample: Annotated[int | None, Query(ge=0, le=10_000)] = None
+    run: RunPath, test: str, house: House, actor: Reader, sample: Annotated[int | None, Query(ge=0, le=10_000)] = None
 ) -> Json:
     """The points of every second.
 

@@ -63,7 +63,7 @@ async def resolved(
     if found is None:
         raise StackUnusable(
             f"Nothing was resolved for {stack['name']} at {commit[:7]} yet; "
-            f"`stackly explain stack {stack['name']}` says why.",
+            f"`stackly explain stack {stack['id']}` says why.",
             stack=stack["id"],
         )
     return found

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from stackly.api.auth import Reader
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
+from stackly.api.references import RunPath, StackPath
 from stackly.api.views import DecisionView, EventView, ExplanationView
 from stackly.db import Json, Session
 from stackly.errors import NotFound
@@ -68,7 +69,7 @@ async def show_decision(decision: str, house: House, actor: Reader) -> DecisionV
 
 
 @router.get("/explain/run/{run}", tags=["explain"])
-async def explain_run(run: str, house: House, actor: Reader) -> ExplanationView:
+async def explain_run(run: RunPath, house: House, actor: Reader) -> ExplanationView:
     async with house.transactions() as session:
         row = await runs.get_run(session, actor.account, run)
         subject = f"run/{row['id']}"
@@ -81,14 +82,14 @@ async def explain_run(run: str, house: House, actor: Reader) -> ExplanationView:
 
 
 @router.get("/explain/stack/{stack}", tags=["explain"])
-async def explain_stack(stack: str, house: House, actor: Reader) -> ExplanationView:
+async def explain_stack(stack: StackPath, house: House, actor: Reader) -> ExplanationView:
     async with house.transactions() as session:
         row = await stacks.get_stack(session, actor.account, stack)
         subject = f"stack/{row['id']}"
         about = [subject, f"push/{row['repo_id']}/{row['ref']}"]
         decisions = await reads.decisions_about(session, actor.account, subjects=about)
         happened = await reads.list_events(session, actor.account, limit=50, before=None, subject=subject)
-    said = f"Stack {row['name']} is {row['status']}" + (f": {row['reason']}" if row["reason"] else ".")
+    said = f"Stack {row['name']} of {row['repo']} is {row['status']}" + (f": {row['reason']}" if row["reason"] else ".")
     return _explanation(subject, said, decisions, happened)
 
 
@@ -105,7 +106,7 @@ async def explain_event(event: str, house: House, actor: Reader) -> ExplanationV
 
 
 def _said_of_run(row: Json) -> str:
-    said = f"Run {row['id']} is {row['status']}"
+    said = f"Run {row['id']} of {row['repo_name']} is {row['status']}"
     why = row["reason"] or row["waiting_reason"]
     return f"{said}: {why}" if why else f"{said}."
 

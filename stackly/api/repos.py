@@ -1,8 +1,6 @@
 """Repositories: what is connected, what GitHub sent for it, and how to ask again."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -10,6 +8,7 @@ from stackly.api.auth import Administrator, Operator, Reader, Registrar
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House, Parts
+from stackly.api.references import RepoPath
 from stackly.api.views import DeliveryView, DoneView, RepositoryView
 from stackly.db import Json, Session
 from stackly.errors import Conflict
@@ -21,7 +20,6 @@ from stackly.stacks import connections_store as connections
 from stackly.stacks import reads, repos_store, store
 
 router = APIRouter(prefix="/repos", tags=["repo"])
-RepoPath = Annotated[str, Path(max_length=250, description="An id, or owner/name.")]
 
 
 # Stands where GitHub's number of a repository's own webhook stands: the App's serves it.

@@ -146,6 +146,7 @@ class PlannedView(View):
 
     dry_run: bool = True
     stack: str
+    repo: str
     kind: str
     state: str
     branch: str

@@ -12,6 +12,7 @@ from stackly.api.auth import Operator, Reader
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import MAX_LIMIT, Asked, Page, Slice, decode, encode
 from stackly.api.parts import House
+from stackly.api.references import RunPath
 from stackly.api.run_shape import view_of, views_of
 from stackly.api.run_view import PlannedView, RunView
 from stackly.api.stream import log_view
@@ -25,9 +26,9 @@ router = APIRouter(prefix="/runs", tags=["run"])
 
 
 class RunStart(BaseModel):
-    """`ref` is the branch whose stack is meant; the default branch's unless told otherwise."""
+    """`stack` by any reference; `ref` is the branch whose stack is meant, where a name stands on several."""
 
-    stack: str = Field(min_length=1, max_length=200)
+    stack: str = Field(min_length=1, max_length=1000)
     kind: RunKind | None = None
     state: str = Field(default="default", min_length=1, max_length=100)
     ref: str | None = Field(default=None, max_length=250)
@@ -47,12 +48,13 @@ async def list_runs(
 ) -> Page[RunView]:
     """Newest first."""
     async with house.transactions() as session:
+        of = (await stacks.get_stack(session, actor.account, stack))["id"] if stack else None
         found = await reads.list_runs(
             session,
             actor.account,
             limit=asked.limit,
             after=asked.time_key(),
-            stack=stack,
+            stack=of,
             status=status,
             kind=kind,
             include_children=all,
@@ -83,6 +85,7 @@ def _planned(base: Json, body: RunStart) -> PlannedView:
     tests: list[Json] = [t for t in suite.get("tests", []) if isinstance(t, dict)]
     return PlannedView(
         stack=base["stack_name"],
+        repo=base["repo_name"],
         kind=base["kind"],
         state=body.state,
         branch=base["branch"],
@@ -105,13 +108,13 @@ async def _show(session: Session, actor: Actor, run: str, public_url: str) -> Ru
 
 
 @router.get("/{run}")
-async def show_run(run: str, house: House, actor: Reader) -> RunView:
+async def show_run(run: RunPath, house: House, actor: Reader) -> RunView:
     async with house.transactions() as session:
         return await _show(session, actor, run, house.config.public_url)
 
 
 @router.post("/{run}/cancel", status_code=202, response_model=RunView)
-async def cancel_run(run: str, house: House, actor: Operator, once: OnlyOnce) -> Response:
+async def cancel_run(run: RunPath, house: House, actor: Operator, once: OnlyOnce) -> Response:
     """Gentle first, then firm; what was created is torn down. A queued run ends at once."""
 
     async def work(session: Session) -> RunView:
@@ -122,7 +125,7 @@ async def cancel_run(run: str, house: House, actor: Operator, once: OnlyOnce) ->
 
 
 @router.post("/{run}/rerun", status_code=202, response_model=RunView)
-async def rerun(run: str, house: House, actor: Operator, once: OnlyOnce) -> Response:
+async def rerun(run: RunPath, house: House, actor: Operator, once: OnlyOnce) -> Response:
     """The same resolved config once more, as a new run."""
 
     async def work(session: Session) -> RunView:
@@ -134,7 +137,7 @@ async def rerun(run: str, house: House, actor: Operator, once: OnlyOnce) -> Resp
 
 @router.get("/{run}/logs")
 async def list_logs(
-    run: str,
+    run: RunPath,
     house: House,
     actor: Reader,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT * 25)] = 1000,

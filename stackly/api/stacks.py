@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -11,6 +11,7 @@ from stackly.api.auth import Reader, Registrar
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
+from stackly.api.references import StackPath
 from stackly.api.run_shape import view_of
 from stackly.api.run_view import RunView
 from stackly.api.views import FileProblemView, HistoryView, StackView, StateView
@@ -19,8 +20,6 @@ from stackly.runs import reads as runs
 from stackly.stacks import reads
 
 router = APIRouter(prefix="/stacks", tags=["stack"])
-StackPath = Annotated[str, Path(max_length=250, description="An id or a name.")]
-
 
 StateName = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -31,9 +30,9 @@ class StackDestroy(BaseModel):
 
 
 class StackAssociate(BaseModel):
-    """`target` is a stack's id or name; `name` is what the state is called there, as here unless told otherwise."""
+    """`target` is a stack, by any reference; `name` is what the state is called there, as here if left out."""
 
-    target: str = Field(min_length=1, max_length=250)
+    target: str = Field(min_length=1, max_length=1000)
     state: StateName = "default"
     name: StateName | None = None
     reason: str | None = Field(default=None, max_length=2000)
@@ -96,8 +95,9 @@ async def list_stacks(
     all: Annotated[bool, Query(description="Deregistered ones as well.")] = False,  # noqa: A002 - the CLI's word
 ) -> Page[StackView]:
     async with house.transactions() as session:
+        of = (await reads.get_repo(session, actor.account, repo))["id"] if repo else None
         found = await reads.list_stacks(
-            session, actor.account, limit=asked.limit, after=asked.key(2), repo=repo, status=status, gone=all
+            session, actor.account, limit=asked.limit, after=asked.key(2), repo=of, status=status, gone=all
         )
         states = await reads.states_of(session, [row["id"] for row in found])
     return asked.page(found, lambda r: _view(r, states[r["id"]]), lambda r: [r["name"], r["id"]])
@@ -141,8 +141,8 @@ async def associate_stack(
     """Give a loose state other code. The deploy that follows is judged by policies; nothing is applied without it."""
 
     async def work(session: Session) -> RunView:
-        loose = await reads.get_stack(session, actor.account, stack, prefer="loose")
-        target = await reads.get_stack(session, actor.account, body.target, prefer="active")
+        loose = await reads.get_stack(session, actor.account, stack)
+        target = await reads.get_stack(session, actor.account, body.target)
         run = await commands.associate(
             session, actor, loose, target, state=body.state, name=body.name, reason=body.reason
         )
@@ -156,7 +156,7 @@ async def keep_stack(stack: StackPath, body: StackKeep, actor: Registrar, once: 
     """Call off a destroy that is due by policy, or that has not started."""
 
     async def work(session: Session) -> StackView:
-        row = await reads.get_stack(session, actor.account, stack, prefer="loose")
+        row = await reads.get_stack(session, actor.account, stack)
         await commands.keep(session, actor, row, state=body.state)
         return await _shown(session, actor.account, row["id"])
 
@@ -168,7 +168,7 @@ async def waive_stack(stack: StackPath, body: StackWaive, actor: Registrar, once
     """Answer, by name and with a reason, for what a state holds; Stackly keeps no hand on it any more."""
 
     async def work(session: Session) -> StackView:
-        row = await reads.get_stack(session, actor.account, stack, prefer="loose")
+        row = await reads.get_stack(session, actor.account, stack)
         await commands.waive(session, actor, row, state=body.state, reason=body.reason)
         return await _shown(session, actor.account, row["id"])
 

@@ -18,6 +18,7 @@ from stackly.accounts.model import Actor
 from stackly.api.auth import Reader
 from stackly.api.pages import CursorInvalid
 from stackly.api.parts import House, Parts
+from stackly.api.references import RunPath
 from stackly.api.run_shape import TERMINAL, view_of
 from stackly.api.run_view import RunView, TestView
 from stackly.api.views import LogLineView
@@ -70,7 +71,7 @@ def _resume(last_event_id: str | None) -> _Reading:
 
 @router.get("/{run}/stream", response_class=StreamingResponse)
 async def stream_run(
-    run: str, house: House, actor: Reader, last_event_id: Annotated[str | None, Header(max_length=100)] = None
+    run: RunPath, house: House, actor: Reader, last_event_id: Annotated[str | None, Header(max_length=100)] = None
 ) -> StreamingResponse:
     """Events: `run` (the run), `phase`, `progress` {percent phase test tps}, `point`, `log`; last `end` (the run)."""
     reading = _resume(last_event_id)

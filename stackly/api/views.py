@@ -146,6 +146,7 @@ class ApprovalView(View):
     run_id: str
     stack: str
     stack_id: str
+    repo: str
     run_kind: str
     branch: str
     commit: str
@@ -261,6 +262,18 @@ class PersonView(View):
 class VersionView(View):
     version: str
     api: str = "v1"
+
+
+class ReferenceView(View):
+    """What a reference means. Shape: `kind` is stack, run or repo; `path` and `ref` are those of a (run's) stack."""
+
+    kind: str
+    id: str
+    name: str
+    repository: str
+    path: str | None = None
+    ref: str | None = None
+    status: str
 
 
 class DoneView(View):

@@ -16,10 +16,12 @@ _STATUS = """CASE WHEN a.status = 'open' AND o.status IN ('succeeded','failed','
 _APPROVAL = f"""
 SELECT a.id, a.operation AS run_id, a.digest, a.needed, a.groups, a.policy, {_STATUS} AS status, a.reason, a.created_at,
        a.expires AS expires_at, o.kind AS run_kind, o.commit, o.branch, c.name AS stack, c.id AS stack_id,
+       r.full_name AS repo,
        coalesce((SELECT jsonb_agg(jsonb_build_object('login', i.login, 'value', v.value, 'reason', v.reason,
                                                      'at', v.at) ORDER BY v.at, v.id)
                  FROM votes v JOIN identities i ON i.id = v.person WHERE v.approval = a.id), '[]') AS votes
 FROM approvals a JOIN operations o ON o.id = a.operation JOIN stack_codes c ON c.id = o.code
+JOIN repos r ON r.id = c.repo
 """
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -12,17 +11,18 @@ from stackly.cli.speech import facts, field, short, table
 
 Json = dict[str, Any]
 app = typer.Typer(name="approval", help="What waits for a person.", no_args_is_help=True)
-Run = Annotated[str, typer.Argument(help="A run's id.")]
+Run = Annotated[str, typer.Argument(help="An id, a unique beginning of it, or latest.")]
 
 
-def _path(run: str, rest: str = "") -> str:
-    return f"/approvals/{quote(run, safe='')}{rest}"
+def _path(call: Invocation, run: str, rest: str = "") -> str:
+    return f"/approvals/{call.id_of('run', run)}{rest}"
 
 
 def show(approval: Json) -> str:
     said = facts(
         [
             ("run", approval["run_id"]),
+            ("repository", approval["repo"]),
             ("stack", approval["stack"]),
             ("kind", approval["run_kind"]),
             ("commit", f"{approval['branch']} @ {short(approval['commit'])}"),
@@ -53,6 +53,7 @@ def list_(
     """What waits, and waited, for a person."""
     columns = [
         ("RUN", lambda a: a["run_id"]),
+        ("REPOSITORY", lambda a: a["repo"]),
         field("stack"),
         field("status"),
         ("APPROVED", lambda a: f"{a['approved']} of {a['needed']}"),
@@ -66,7 +67,7 @@ def list_(
 @command(app, "show")
 def show_(call: Invocation, run: Run) -> None:
     """What is asked of you, and its digest."""
-    call.say.one(call.server.get(_path(run)), show)
+    call.say.one(call.server.get(_path(call, run)), show)
 
 
 def approve(
@@ -82,11 +83,12 @@ def approve(
             Exit.USAGE, "A digest is needed.", f"Give --digest; `stackly approval show {run}` shows it."
         )
     if digest is None:
-        asked = call.server.get(_path(run))
+        asked = call.server.get(_path(call, run))
+        run = str(asked["run_id"])
         call.say.note(show(asked))
         call.confirm("Approve this?", yes=False)
         digest = str(asked["digest"])
-    call.say.one(call.server.post(_path(run, "/approve"), {"digest": digest, "reason": reason}), show)
+    call.say.one(call.server.post(_path(call, run, "/approve"), {"digest": digest, "reason": reason}), show)
 
 
 def deny(
@@ -97,4 +99,4 @@ def deny(
     digest: Annotated[str | None, typer.Option(help="Of what you looked at.")] = None,
 ) -> None:
     """Refuse, with a reason."""
-    call.say.one(call.server.post(_path(run, "/deny"), {"reason": reason, "digest": digest}), show)
+    call.say.one(call.server.post(_path(call, run, "/deny"), {"reason": reason, "digest": digest}), show)

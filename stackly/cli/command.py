@@ -3,9 +3,11 @@
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from stackly.cli.server import Server
 
 Work = Callable[..., int | None]
+
+# A whole id means one thing, or nothing; that is the server's to say.
+_WHOLE = re.compile(r"[0-9a-hjkmnp-tv-z]{18}")
 
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 Cursor = Annotated[str | None, typer.Option(help="Where the page before ended.")]
@@ -41,6 +46,12 @@ def new_app(place: Callable[[str | None], Place]) -> typer.Typer:
     return app
 
 
+def called(meant: dict[str, Any]) -> str:
+    """A stack in full, for a question: its name alone may stand in many repositories."""
+    branch = str(meant["ref"]).removeprefix("refs/heads/")
+    return f"{meant['name']} ({meant['repository']}:{meant['path'] or '.'}@{branch}, {meant['id']})"
+
+
 class Invocation:
     """One call of the command: how it speaks, and whom it asks."""
 
@@ -53,6 +64,19 @@ class Invocation:
         from stackly.cli.server import Server  # late: httpx costs more than many a command
 
         return Server(self.place.server(), self.place.token())
+
+    def meant(self, noun: str, reference: str, *, ref: str | None = None) -> dict[str, Any]:
+        """What a reference of a person means. Shape: id kind name repository path ref status.
+
+        Raises: CommandFailed, with all candidates where it means more than one thing.
+        """
+        return self.server.get(f"/resolve/{noun}", reference=reference, ref=ref)
+
+    def id_of(self, noun: str, reference: str, *, ref: str | None = None) -> str:
+        """Its id, as addresses hold it: no verb asks the server by anything else. Raises: CommandFailed."""
+        if _WHOLE.fullmatch(reference):
+            return reference
+        return quote(str(self.meant(noun, reference, ref=ref)["id"]), safe="")
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Raises: CommandFailed when the answer is no, or nobody can be asked."""

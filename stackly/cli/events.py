@@ -36,12 +36,13 @@ def list_(
 def explain(
     call: Invocation,
     kind: Annotated[str, typer.Argument(metavar="run|event|stack", help="What is asked about.")],
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Its id; of a stack its name too.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Its id; of a run or a stack whatever names it.")],
 ) -> None:
     """Why something happened, or why not, and what would change that."""
     if kind not in _KINDS:
         raise CommandFailed(Exit.USAGE, "There is no such choice.", f"{kind!r} is none of run, event, stack.")
-    call.say.one(call.server.get(f"/explain/{kind}/{quote(id_, safe='')}"), _explained)
+    meant = quote(id_, safe="") if kind == "event" else call.id_of(kind, id_)
+    call.say.one(call.server.get(f"/explain/{kind}/{meant}"), _explained)
 
 
 def _explained(found: Json) -> str:

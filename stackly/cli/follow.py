@@ -88,7 +88,7 @@ def _line(event: "Event") -> str | None:
     data = event.data
     if event.name == "run":
         waiting = data.get("waiting")
-        return f"run {data['id']}: {data['status']}" + (f", {_waiting(waiting)}" if waiting else "")
+        return f"run {data['id']} of {data['repo']}: {data['status']}" + (f", {_waiting(waiting)}" if waiting else "")
     if event.name == "phase" and data.get("ended_at"):
         where = f"{data['test']} " if data.get("test") else ""
         return f"  {where}{data['name']} {data['status']}" + _took(data)

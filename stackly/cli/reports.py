@@ -27,7 +27,7 @@ def markdown(run: Json) -> str:
     gate = run["gate"] or {}
     decision = GATE_WORDS.get(gate.get("decision", ""), "not decided")
     lines = [
-        f"### {_md(run['stack'])}: {run['verdict'] or run['status']}, gate {decision}",
+        f"### {_md(run['repo'])} {_md(run['stack'])}: {run['verdict'] or run['status']}, gate {decision}",
         "",
         f"Run [`{_md(run['id'])}`]({run['url']}), {run['kind']} {run['status']}, "
         f"branch {_md(run['branch'])} @ {short(run['commit'])}. {tally(run['tests']) if run['tests'] else ''}".rstrip(),

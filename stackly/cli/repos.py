@@ -1,7 +1,6 @@
 """`stackly repo`: what is connected, and what GitHub sent for it."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -10,7 +9,7 @@ from stackly.cli.speech import facts, field, short
 
 Json = dict[str, Any]
 app = typer.Typer(name="repo", help="Repositories.", no_args_is_help=True)
-Repo = Annotated[str, typer.Argument(help="An id, or owner/name.")]
+Repo = Annotated[str, typer.Argument(help="An id, a unique beginning of it, owner/name, or name.")]
 
 
 def show(repo: Json) -> str:
@@ -53,26 +52,26 @@ def list_(call: Invocation, limit: Limit = 50, cursor: Cursor = None) -> None:
 @command(app, "show")
 def show_(call: Invocation, repo: Repo) -> None:
     """One repository, and how far it was processed."""
-    call.say.one(call.server.get(f"/repos/{quote(repo)}"), show)
+    call.say.one(call.server.get(f"/repos/{call.id_of('repo', repo)}"), show)
 
 
 @command(app, "sync")
 def sync(call: Invocation, repo: Repo) -> None:
     """Compare a repository with what was processed last, as if a webhook had come."""
-    call.say.one(call.server.post(f"/repos/{quote(repo)}/sync"), lambda _: f"{repo} is looked at")
+    call.say.one(call.server.post(f"/repos/{call.id_of('repo', repo)}/sync"), lambda _: f"{repo} is looked at")
 
 
 @command(app, "deliveries")
 def deliveries(call: Invocation, repo: Repo, limit: Limit = 50, cursor: Cursor = None) -> None:
     """What arrived for a repository, newest first."""
-    page = call.server.get(f"/repos/{quote(repo)}/deliveries", limit=limit, cursor=cursor)
+    page = call.server.get(f"/repos/{call.id_of('repo', repo)}/deliveries", limit=limit, cursor=cursor)
     call.say.page(page, [field(n) for n in ("guid", "event", "status", "attempts", "received_at", "reason")])
 
 
 @command(app, "rotate")
 def rotate(call: Invocation, repo: Repo) -> None:
     """A new webhook secret, here and on GitHub; what was signed with the present one is still taken."""
-    call.say.one(call.server.post(f"/repos/{quote(repo)}/rotate"), lambda _: f"{repo} has a new secret")
+    call.say.one(call.server.post(f"/repos/{call.id_of('repo', repo)}/rotate"), lambda _: f"{repo} has a new secret")
 
 
 @command(app, "address")
@@ -91,4 +90,7 @@ def redeliver(
     call: Invocation, repo: Repo, guid: Annotated[str, typer.Argument(help="A delivery's GUID, or GitHub's id.")]
 ) -> None:
     """Have GitHub send a delivery again; it starts nothing twice."""
-    call.say.one(call.server.post(f"/repos/{quote(repo)}/redeliver", {"guid": guid}), lambda _: f"{guid} is sent again")
+    call.say.one(
+        call.server.post(f"/repos/{call.id_of('repo', repo)}/redeliver", {"guid": guid}),
+        lambda _: f"{guid} is sent again",
+    )

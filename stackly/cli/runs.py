@@ -1,7 +1,6 @@
 """`stackly run`: what was tried, what is happening, and what came of it."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -13,13 +12,13 @@ from stackly.cli.speech import clean, facts, field, short, table
 
 Json = dict[str, Any]
 app = typer.Typer(name="run", help="Runs.", no_args_is_help=True)
-Run = Annotated[str, typer.Argument(help="A run's id.")]
+Run = Annotated[str, typer.Argument(help="An id, a unique beginning of it, or latest.")]
 Timeout = Annotated[str | None, typer.Option(help="Stop waiting after this long, such as 10m; the run goes on.")]
 NoApproval = Annotated[bool, typer.Option("--no-wait-approval", help="Do not wait for a person: exit 9.")]
 
 
-def path(run: str, rest: str = "") -> str:
-    return f"/runs/{quote(run, safe='')}{rest}"
+def path(call: Invocation, run: str, rest: str = "") -> str:
+    return f"/runs/{call.id_of('run', run)}{rest}"
 
 
 def leftovers_of(call: Invocation, run: str) -> int:
@@ -45,7 +44,7 @@ def finish(call: Invocation, run: Json) -> Exit:
 def list_(
     call: Invocation,
     *,
-    stack: Annotated[str | None, typer.Option(help="Of this stack, by name or id.")] = None,
+    stack: Annotated[str | None, typer.Option(help="Of this stack.")] = None,
     status: Annotated[str | None, typer.Option(help="Only those.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only those.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Runs with a parent as well.")] = False,
@@ -56,6 +55,7 @@ def list_(
     asked: Json = {"stack": stack, "status": status, "kind": kind, "all": all_ or None}
     columns = [
         field("id"),
+        ("REPOSITORY", lambda r: r["repo"]),
         field("stack"),
         field("kind"),
         field("status"),
@@ -71,13 +71,15 @@ def list_(
 @command(app, "show", reports=True)
 def show(call: Invocation, run: Run) -> None:
     """One run on one screen."""
-    present(call, call.server.get(path(run)))
+    present(call, call.server.get(path(call, run)))
 
 
 @command(app, "start", reports=True)
 def start(  # noqa: PLR0913 - each is an option of the command
     call: Invocation,
-    stack: Annotated[str, typer.Argument(help="A stack's name or id.")],
+    stack: Annotated[
+        str, typer.Argument(help="A stack: its id, a unique beginning of it, a name, or OWNER/REPO:PATH@REF.")
+    ],
     *,
     state: Annotated[str, typer.Option(help="Which of its states.")] = "default",
     ref: Annotated[str | None, typer.Option(help="The branch whose stack is meant.")] = None,
@@ -104,7 +106,7 @@ def start(  # noqa: PLR0913 - each is an option of the command
 
 def _planned(planned: Json) -> str:
     said = [
-        ("would run", f"{planned['kind']} of {planned['stack']}, state {planned['state']}"),
+        ("would run", f"{planned['kind']} of {planned['stack']} in {planned['repo']}, state {planned['state']}"),
         ("commit", f"{planned['branch']} @ {planned['commit']}"),
         ("phases", " ".join(planned["phases"])),
         ("tests", " ".join(str(t.get("test") or t.get("name")) for t in planned["tests"])),
@@ -116,7 +118,7 @@ def _planned(planned: Json) -> str:
 def wait(call: Invocation, run: Run, *, timeout: Timeout = None, no_wait_approval: NoApproval = False) -> int:
     """Wait for a run's end, and exit by its outcome."""
     limit_s = follow.seconds_of(timeout)
-    return finish(call, follow.wait(call, run, timeout_s=limit_s, for_person=not no_wait_approval))
+    return finish(call, follow.wait(call, call.id_of("run", run), timeout_s=limit_s, for_person=not no_wait_approval))
 
 
 def _log_line(line: Json) -> str:
@@ -136,13 +138,14 @@ def logs(
 ) -> None:
     """What a run said, oldest first."""
     if is_followed:
-        for event in call.server.events(path(run, "/stream")):
+        for event in call.server.events(path(call, run, "/stream")):
             if event.name == "log" and test in {None, event.data["test"]}:
                 call.say.item(event.data, _log_line)
         return
-    page = call.server.get(path(run, "/logs"), limit=limit, cursor=cursor, test=test)
+    whole = path(call, run, "/logs")  # once: `latest` may be another run a moment later
+    page = call.server.get(whole, limit=limit, cursor=cursor, test=test)
     while limit is None and page["next"]:
-        more = call.server.get(path(run, "/logs"), cursor=page["next"], test=test)
+        more = call.server.get(whole, cursor=page["next"], test=test)
         page = {"items": page["items"] + more["items"], "next": more["next"]}
     if call.say.form == "text":
         for line in page["items"]:
@@ -154,13 +157,18 @@ def logs(
 @command(app, "cancel")
 def cancel(call: Invocation, run: Run) -> None:
     """Gentle first, then firm; what was created is destroyed."""
-    call.say.one(call.server.post(path(run, "/cancel")), lambda r: f"run {r['id']} is {r['status']}, asked to end")
+    call.say.one(
+        call.server.post(path(call, run, "/cancel")),
+        lambda r: f"run {r['id']} of {r['repo']} is {r['status']}, asked to end",
+    )
 
 
 @command(app, "rerun")
 def rerun(call: Invocation, run: Run) -> None:
     """The same resolved config once more, as a new run."""
-    call.say.one(call.server.post(path(run, "/rerun")), lambda r: f"run {r['id']} is {r['status']}")
+    call.say.one(
+        call.server.post(path(call, run, "/rerun")), lambda r: f"run {r['id']} of {r['repo']} is {r['status']}"
+    )
 
 
 @command(app, "compare", reports=True)
@@ -171,9 +179,9 @@ def compare(
 ) -> int:
     """What changed between two runs; exits by the gate."""
     if second is None:
-        run = comparing.ended(call.server.get(path(first)))
+        run = comparing.ended(call.server.get(path(call, first)))
     else:
-        base, candidate = call.server.get(path(first)), call.server.get(path(second))
+        base, candidate = call.server.get(path(call, first)), call.server.get(path(call, second))
         run = comparing.beside(comparing.ended(base), comparing.ended(candidate))
     reports.show(call, run, _compared)
     return of_run(run)

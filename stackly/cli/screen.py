@@ -27,7 +27,7 @@ def screen(run: Json, leftovers: int | None = None) -> str:
 def _head(run: Json, leftovers: int | None) -> Iterator[str]:
     yield (
         f"run {clean(run['id'])}  {run['kind']}  {paint(run['status'])}{_took(run)}"
-        f"      {clean(run['stack'])}  branch {clean(run['branch'])} @ {short(run['commit'])}"
+        f"      {clean(run['repo'])}  {clean(run['stack'])}  branch {clean(run['branch'])} @ {short(run['commit'])}"
     )
     if run.get("reason"):
         yield f"reason    {clean(run['reason'])}"

@@ -1,18 +1,21 @@
 """`stackly stack`: what is registered, what is wrong with it, what happened to it, and its end."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from stackly.cli.command import Cursor, Invocation, Limit, Yes, command
+from stackly.cli.command import Cursor, Invocation, Limit, Yes, called, command
 from stackly.cli.screen import screen
 from stackly.cli.speech import clean, facts, field, short, table
 
 Json = dict[str, Any]
 app = typer.Typer(name="stack", help="Stacks and their states.", no_args_is_help=True)
-Stack = Annotated[str, typer.Argument(help="A name or an id.")]
-Ref = Annotated[str | None, typer.Option(help="The branch; the default one unless told otherwise.")]
+Stack = Annotated[str, typer.Argument(help="An id, a unique beginning of it, a name, or OWNER/REPO:PATH@REF.")]
+Ref = Annotated[str | None, typer.Option(help="The branch whose stack is meant, where its name stands on several.")]
+
+
+def path(call: Invocation, stack: str, *, ref: str | None = None) -> str:
+    return f"/stacks/{call.id_of('stack', stack, ref=ref)}"
 
 
 def show(stack: Json) -> str:
@@ -80,13 +83,13 @@ def list_(
 @command(app, "show")
 def show_(call: Invocation, stack: Stack, ref: Ref = None) -> None:
     """One stack: its states, and every error of its files with file:line:column."""
-    call.say.one(call.server.get(f"/stacks/{quote(stack, safe='')}", ref=ref), show)
+    call.say.one(call.server.get(path(call, stack, ref=ref)), show)
 
 
 @command(app, "history")
 def history(call: Invocation, stack: Stack, limit: Limit = 50, cursor: Cursor = None) -> None:
     """Runs of the stack's states, newest first."""
-    page = call.server.get(f"/stacks/{quote(stack, safe='')}/history", limit=limit, cursor=cursor)
+    page = call.server.get(path(call, stack) + "/history", limit=limit, cursor=cursor)
     columns = [
         ("RUN", lambda r: r["id"]),
         field("kind"),
@@ -115,17 +118,18 @@ def destroy(
 ) -> None:
     """Destroy what a state holds; of a stack whose code is gone as well."""
     if cancel:
-        call.say.one(call.server.post(f"/stacks/{quote(stack, safe='')}/keep", {"state": state}), show)
+        call.say.one(call.server.post(path(call, stack) + "/keep", {"state": state}), show)
         return
-    call.confirm(f"Destroy everything that state {state} of stack {stack} holds?", yes=yes)
-    run = call.server.post(f"/stacks/{quote(stack, safe='')}/destroy", {"state": state, "reason": reason})
+    meant = call.meant("stack", stack)
+    call.confirm(f"Destroy everything that state {state} of stack {called(meant)} holds?", yes=yes)
+    run = call.server.post(path(call, meant["id"]) + "/destroy", {"state": state, "reason": reason})
     call.say.one(run, screen)
 
 
 @command(app, "associate")
 def associate(
     call: Invocation,
-    loose: Annotated[str, typer.Argument(help="A stack whose code is gone; a name or an id.")],
+    loose: Annotated[str, typer.Argument(help="A stack whose code is gone.")],
     target: Annotated[str, typer.Argument(help="The stack whose code its state gets.")],
     *,
     state: Annotated[str, typer.Option(help="Which of its states.")] = "default",
@@ -133,8 +137,9 @@ def associate(
     reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
 ) -> None:
     """Give a loose state other code; a deploy of it follows, judged by policies."""
-    body = {"target": target, "state": state, "name": name, "reason": reason}
-    call.say.one(call.server.post(f"/stacks/{quote(loose, safe='')}/associate", body), screen)
+    from_, to = path(call, loose), call.id_of("stack", target)
+    body = {"target": to, "state": state, "name": name, "reason": reason}
+    call.say.one(call.server.post(from_ + "/associate", body), screen)
 
 
 @command(app, "waive")
@@ -147,6 +152,7 @@ def waive(
     yes: Yes = False,
 ) -> None:
     """Answer for what a state holds, instead of destroying it."""
-    call.confirm(f"Leave everything that state {state} of stack {stack} holds, in your name?", yes=yes)
+    meant = call.meant("stack", stack)
+    call.confirm(f"Leave everything that state {state} of stack {called(meant)} holds, in your name?", yes=yes)
     body = {"state": state, "reason": reason}
-    call.say.one(call.server.post(f"/stacks/{quote(stack, safe='')}/waive", body), show)
+    call.say.one(call.server.post(path(call, meant["id"]) + "/waive", body), show)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
+from stackly import references
 from stackly.db import Json, Session
 from stackly.events.reads import rows
 from stackly.runs.store import RunNotFound
@@ -26,12 +27,12 @@ async def list_runs(
     kind: str | None = None,
     include_children: bool = False,
 ) -> list[Json]:
-    """Shape: newest first; `stack` is a name or an id."""
+    """Shape: newest first; `stack` is an id."""
     return await rows(
         session,
         f"""{_RUN}
         WHERE o.account = :account AND (:children OR o.parent IS NULL)
-          AND (CAST(:stack AS text) IS NULL OR o.code = :stack OR c.name = :stack)
+          AND (CAST(:stack AS text) IS NULL OR o.code = :stack)
           AND (CAST(:status AS text) IS NULL OR o.status = :status)
           AND (CAST(:kind AS text) IS NULL OR o.kind = :kind)
           AND (CAST(:at AS text) IS NULL OR (o.created_at, o.id) < (CAST(CAST(:at AS text) AS timestamptz), :id))
@@ -49,16 +50,46 @@ async def list_runs(
 
 
 async def get_run(session: Session, account: str, run: str) -> Json:
-    """Raises: RunNotFound, also for another account's."""
+    """By its id. Raises: RunNotFound, also for another account's."""
+    found = await rows(session, f"{_RUN} WHERE o.account = :account AND o.id = :run", account=account, run=run)
+    if not found:
+        raise _not_found(run)
+    return found[0]
+
+
+def _not_found(run: str) -> RunNotFound:
+    return RunNotFound(f"There is no run {run}; `stackly run list` shows what there is.", run=run)
+
+
+LATEST = "latest"
+
+
+async def find_run(session: Session, account: str, reference: str, *, stack: str | None = None) -> Json:
+    """By id, a unique beginning of it, or `latest`, which is the first of the list of runs.
+
+    Shape: id repository path ref status; with `stack`, an id, the runs of that stack are meant.
+    Raises: RunNotFound, ReferenceAmbiguous.
+    """
     found = await rows(
         session,
-        f"{_RUN} WHERE o.account = :account AND o.id = :run",
+        """SELECT o.id, c.name, r.full_name AS repository, c.path, c.ref, o.status
+        FROM operations o JOIN stack_codes c ON c.id = o.code JOIN repos r ON r.id = c.repo
+        WHERE o.account = :account AND :reference <> '' AND CASE
+          WHEN CAST(:stack AS text) IS NOT NULL THEN o.parent IS NULL AND o.code = :stack
+          WHEN :reference = :latest THEN o.parent IS NULL
+          ELSE starts_with(o.id, :reference) END
+        ORDER BY (o.id = :reference) DESC, o.created_at DESC, o.id DESC LIMIT :limit
+        """,
         account=account,
-        run=run,
+        reference=reference,
+        stack=stack,
+        latest=LATEST,
+        limit=1 if reference == LATEST else references.SHOWN + 1,
     )
-    if not found:
-        raise RunNotFound(f"There is no run {run}; `stackly run list` shows what there is.", run=run)
-    return found[0]
+    meant = references.one("run", reference, found)
+    if meant is None:
+        raise _not_found(reference)
+    return dict(meant)
 
 
 async def tests_of(session: Session, runs: list[str]) -> list[Json]:

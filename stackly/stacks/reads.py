@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from stackly import references
 from stackly.db import Json, Session
 from stackly.events.reads import rows
 from stackly.stacks.store import RepoNotFound, StackNotFound
@@ -41,17 +42,26 @@ async def list_repos(session: Session, account: str, *, limit: int, after: str |
 
 
 async def get_repo(session: Session, account: str, repo: str) -> Json:
-    """By id or full name. Raises: RepoNotFound, also for another account's."""
+    """By id, a unique beginning of it, full name, or the name without its owner; a deleted one where no other is meant.
+
+    Raises: RepoNotFound, also for another account's; ReferenceAmbiguous.
+    """
     found = await rows(
         session,
-        f"{_REPO} WHERE r.account = :account AND (r.id = :repo OR r.full_name = :repo)"
-        " ORDER BY (r.id = :repo) DESC, (r.status = 'deleted'), r.created_at DESC LIMIT 1",
+        f"""SELECT * FROM (SELECT m.*, rank() OVER (ORDER BY (m.status = 'deleted')) AS standing FROM (
+          {_REPO} WHERE r.account = :account AND :repo <> ''
+            AND (starts_with(r.id, :repo) OR r.full_name = :repo OR split_part(r.full_name, '/', 2) = :repo)) m) f
+        WHERE f.standing = 1 OR f.id = :repo ORDER BY (f.id = :repo) DESC, f.created_at DESC LIMIT :limit
+        """,
         account=account,
         repo=repo,
+        limit=references.SHOWN + 1,
     )
-    if not found:
+    shown = [{**row, "repository": row["full_name"], "path": None, "ref": None} for row in found]
+    meant = references.one("repository", repo, shown)
+    if meant is None:
         raise RepoNotFound(f"There is no repository {repo}; `stackly repo list` shows what there is.", repo=repo)
-    return found[0]
+    return dict(meant)
 
 
 async def set_repo_hook(session: Session, repo: str, hook: str) -> None:
@@ -68,12 +78,12 @@ async def list_stacks(
     status: str | None = None,
     gone: bool = False,
 ) -> list[Json]:
-    """Shape: by name, then id. Deregistered ones only when asked for, by `gone` or by that status."""
+    """Shape: by name, then id; `repo` is an id. Deregistered ones only when asked for, by `gone` or by that status."""
     return await rows(
         session,
         f"""{_STACK}
         WHERE c.account = :account
-          AND (CAST(:repo AS text) IS NULL OR c.repo = :repo OR r.full_name = :repo)
+          AND (CAST(:repo AS text) IS NULL OR c.repo = :repo)
           AND (CASE WHEN CAST(:status AS text) IS NULL THEN :gone OR c.status <> 'deregistered'
                ELSE c.status = :status END)
           AND (CAST(:name AS text) IS NULL OR (c.name, c.id) > (:name, :id))
@@ -89,34 +99,40 @@ async def list_stacks(
     )
 
 
-async def get_stack(
-    session: Session, account: str, stack: str, *, ref: str | None = None, prefer: str | None = None
-) -> Json:
-    """By id or name; of one name the row of `ref` or of the preferred status, else the default branch's, the newest.
+# What else than an id or a name a stack is called by: OWNER/REPO:PATH@REF, its ref short or whole, @REF left out.
+_CALLED = """(c.name = :stack OR (position(':' IN :stack) > 0 AND EXISTS (
+  SELECT FROM unnest(ARRAY[c.path, CASE WHEN c.path = '' THEN '.' ELSE c.path END]) AS p(path)
+  WHERE :stack IN (r.full_name || ':' || p.path, r.full_name || ':' || p.path || '@' || c.ref,
+                   r.full_name || ':' || p.path || '@' || regexp_replace(c.ref, '^refs/heads/', '')))))"""
 
-    Raises: StackNotFound.
+
+async def get_stack(session: Session, account: str, stack: str, *, ref: str | None = None) -> Json:
+    """By id, a unique beginning of it, name, or OWNER/REPO:PATH@REF; a deregistered one where no other is meant.
+
+    Shape: `ref` says which branch's, where a name stands on several. Raises: StackNotFound, ReferenceAmbiguous.
     """
     found = await rows(
         session,
-        f"""{_STACK} WHERE c.account = :account AND (c.id = :stack OR c.name = :stack)
-          AND (CAST(:ref AS text) IS NULL OR c.ref IN (:ref, 'refs/heads/' || :ref))
-        ORDER BY (c.id = :stack) DESC, (c.status = coalesce(:prefer, '')) DESC,
-                 (c.status = 'active') DESC, (c.status <> 'deregistered') DESC,
-                 (c.ref = 'refs/heads/' || r.default_branch) DESC, c.registered_at DESC LIMIT 1
+        f"""SELECT * FROM (SELECT m.*, rank() OVER (ORDER BY (m.status = 'deregistered')) AS standing FROM (
+          {_STACK} WHERE c.account = :account AND :stack <> '' AND (starts_with(c.id, :stack) OR {_CALLED})
+            AND (CAST(:ref AS text) IS NULL OR c.ref IN (:ref, 'refs/heads/' || :ref))) m) f
+        WHERE f.standing = 1 OR f.id = :stack
+        ORDER BY (f.id = :stack) DESC, f.repo, f.path, f.ref, f.registered_at DESC LIMIT :limit
         """,
         account=account,
         stack=stack,
         ref=ref,
-        prefer=prefer,
+        limit=references.SHOWN + 1,
     )
-    if not found:
+    meant = references.one("stack", stack, [{**row, "repository": row["repo"]} for row in found])
+    if meant is None:
         # A commit that somebody names may be anybody's, a fork's as well: only what a branch is at can be run.
         only = " A branch is named here, never a commit or another ref." if ref and "/" not in stack else ""
         raise StackNotFound(
             f"There is no stack {stack}{f' on {ref}' if ref else ''}; `stackly stack list` shows what there is.{only}",
             stack=stack,
         )
-    return found[0]
+    return dict(meant)
 
 
 async def states_of(session: Session, codes: list[str]) -> dict[str, list[Json]]:

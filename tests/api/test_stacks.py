@@ -137,10 +137,17 @@ async def test_associated_it_is_deployed_through_the_queue(api: httpx.AsyncClien
     assert "plan" not in spec, "what another run planned stays with it"
 
 
-async def test_the_same_name_means_the_loose_one_and_the_registered_one(api: httpx.AsyncClient, loose: Loose) -> None:
-    await loose.made()
-    await loose.successor()
-    assert (await api.post("/api/v1/stacks/db/associate", json={"target": "db"})).status_code == 202
+async def test_a_loose_stack_and_its_successor_are_not_told_apart_by_their_name(
+    api: httpx.AsyncClient, loose: Loose
+) -> None:
+    old, new = await loose.made(), await loose.successor()
+    before = await loose.all()
+    refused = await api.post("/api/v1/stacks/db/associate", json={"target": "db"})
+    assert refused.status_code == 422
+    assert {c["id"] for c in refused.json()["candidates"]} == {old.id, new.id}
+    assert await loose.all() == before
+    by_path = {"target": "acme/shop:new@main"}
+    assert (await api.post(f"/api/v1/stacks/{old.id}/associate", json=by_path)).status_code == 202
 
 
 async def test_every_problem_is_told_at_once_and_nothing_is_changed(api: httpx.AsyncClient, loose: Loose) -> None:

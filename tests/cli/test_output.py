@@ -41,6 +41,7 @@ APPROVAL = {
     "run_id": "r1",
     "stack": "shop",
     "stack_id": "s1",
+    "repo": "acme/shop",
     "run_kind": "deploy",
     "branch": "main",
     "commit": "9f3c1ab",
@@ -212,7 +213,7 @@ def test_junit_and_markdown(api: FakeApi, stackly: Stackly) -> None:
     assert failure is not None
     assert failure.attrib["message"] == "slower <by> 40 % & more"
     said = stackly("run", "show", "r1", "--output", "markdown").out
-    assert said.startswith("### a\\|b: pass, gate allow")
+    assert said.startswith("### stackly/demo a\\|b: pass, gate allow")
     assert "| a | 512 | 12.5 |" in said
 
 

@@ -36,7 +36,7 @@ def test_a_broken_stream_is_taken_up_where_it_ended(api: FakeApi, stackly: Stack
     assert said.code == 0
     assert [a.headers.get("last-event-id") for a in api.seen("GET", "/runs/r1/stream")] == [None, "2.0"]
     # Told once, though the second connection told it again.
-    assert said.err.count("run r1: running") == 1
+    assert said.err.count("run r1 of stackly/demo: running") == 1
     assert "tpcb measure succeeded in 10.0s" in said.err
 
 

@@ -64,7 +64,8 @@ function Begin() {
 function Filters({ stack, status }: { stack: string | null; status: string | null }) {
   const id = useId();
   const { data } = usePolled<Page<Stack>>("stacks?limit=200", STACKS_EVERY_MS);
-  const names = [...new Set([...(data?.items ?? []).map((s) => s.name), ...(stack ? [stack] : [])])].sort();
+  const stacks = data?.items ?? [];
+  const isListed = stack === null || stacks.some((s) => s.id === stack);
   return (
     <form className="filters" onSubmit={(event) => { event.preventDefault(); }}>
       <span><label htmlFor={`${id}-status`}>Status</label>
@@ -75,7 +76,8 @@ function Filters({ stack, status }: { stack: string | null; status: string | nul
       <span><label htmlFor={`${id}-stack`}>Stack</label>
       <select id={`${id}-stack`} value={stack ?? ""} onChange={(e) => { go(withQuery("/runs", { stack: e.target.value, status })); }}>
         <option value="">any</option>
-        {names.map((name) => <option key={name} value={name}>{name}</option>)}
+        {!isListed && <option value={stack ?? ""}>{stack}</option>}
+        {stacks.map((s) => <option key={s.id} value={s.id}>{s.name} ({s.repo}, {s.ref.replace("refs/heads/", "")})</option>)}
       </select></span>
     </form>
   );
@@ -108,7 +110,7 @@ function RunRow({ run, now }: { run: Run; now: number }) {
       <td role="cell" className="c-run">
         <Link className="id" href={`/runs/${run.id}`}>{run.id}</Link> <span className="kind">{words(run.kind)}</span>
       </td>
-      <td role="cell" className="c-stack"><Link href={`/stacks/${run.stack_id}`}>{run.stack}</Link></td>
+      <td role="cell" className="c-stack"><Link href={`/stacks/${run.stack_id}`}>{run.stack}</Link> <span className="quiet">{run.repo}</span></td>
       <td role="cell" className="c-commit"><span className="branch">{run.branch}</span> <code title={run.commit}>{commit(run.commit)}</code></td>
       <td role="cell" className="c-verdict">{run.verdict ? <Mark name={run.verdict} /> : <None />}</td>
       <td role="cell" className="c-gate">{run.gate ? <GateMark decision={run.gate.decision} /> : <None />}</td>

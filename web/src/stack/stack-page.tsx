@@ -73,7 +73,7 @@ function Runs({ stack }: { stack: Stack }) {
     <section aria-labelledby="runs">
       <h2 id="runs">Runs</h2>
       {runs === null ? <Loading what="its runs" /> : runs.items.length > 0 ? <RunTable runs={runs.items} caption={`Runs of ${stack.name}, newest first`} /> : <None>No run of it yet.</None>}
-      {runs?.next && <p><Link href={withQuery("/runs", { stack: stack.name })}>More runs →</Link></p>}
+      {runs?.next && <p><Link href={withQuery("/runs", { stack: stack.id })}>More runs →</Link></p>}
     </section>
   );
 }
