@@ -116,7 +116,8 @@ def _status(found: Json, endpoints: dict[str, str]) -> str:
     names = ("name", "state", "pid", "address", "restarts", "reason")
     rows = [[c[n] for n in names] for c in found["components"]]
     where = facts([("api", endpoints.get("api_url")), ("hub", endpoints.get("hub_url"))])
-    return "\n\n".join(p for p in (table([n.upper() for n in names], rows), where) if p)
+    parts = (found.get("trouble"), table([n.upper() for n in names], rows), where)
+    return "\n\n".join(p for p in parts if p)
 
 
 def logs(

@@ -82,7 +82,11 @@ async def _when_up(connect: Callable[[], Awaitable["asyncpg.Connection"]]) -> "a
     while True:
         try:
             return await connect()
-        except (OSError, asyncpg.CannotConnectNowError) as e:
+        except asyncpg.CannotConnectNowError:
+            # It answers that it is recovering: however long that takes, it gets on.
+            until = asyncio.get_running_loop().time() + _PATIENCE_S
+            await asyncio.sleep(0.1)
+        except (OSError, asyncpg.TooManyConnectionsError) as e:
             if asyncio.get_running_loop().time() > until:
                 raise Unavailable(f"Postgres does not answer: {e}; look at: stackly logs postgres") from e
             await asyncio.sleep(0.1)

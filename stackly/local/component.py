@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 
 import psutil
 
+from stackly.errors import of_os, reason_of
 from stackly.local.processes import Alive
 
-# Asked with the component's pid.
+# Asked with the component's pid. Raises: OSError when the one who asks lacks what it takes to ask.
 Probe: TypeAlias = Callable[[int], bool]
+# What a running component lacks, as a sentence; None: nothing.
+Health: TypeAlias = Callable[[], str | None]
 
 
 class State(StrEnum):
@@ -47,7 +50,9 @@ class Component:
     env: Mapping[str, str] = field(default_factory=dict)
     stop_signal: int = signal.SIGTERM
     grace_s: float = 10.0
+    # So long one may be neither ready nor getting on; who gets on has all the time it takes.
     ready_s: float = 60.0
+    health: Health | None = None
 
     @property
     def digest(self) -> str:
@@ -94,12 +99,19 @@ class Status:
         )
 
 
+def _refused(error: Exception) -> bool:
+    """False: it does not answer. Raises: the error, where it says nothing about who was asked."""
+    if isinstance(error, OSError) and of_os(error) is not None:
+        raise error
+    return False
+
+
 def tcp(port: int) -> Probe:
     def ready(_pid: int) -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
-        except OSError:
-            return False
+        except OSError as e:
+            return _refused(e)
         return True
 
     return ready
@@ -113,8 +125,8 @@ def http_ok(port: int, path: str, accepted: range = range(200, 500)) -> Probe:
         try:
             connection.request("GET", path)
             return connection.getresponse().status in accepted
-        except (OSError, http.client.HTTPException):
-            return False
+        except (OSError, http.client.HTTPException) as e:
+            return _refused(e)
         finally:
             connection.close()
 
@@ -132,8 +144,8 @@ def keeps_files(filer: int) -> Probe:
             written.read()
             connection.request("GET", "/ready")
             return written.status == 201 and connection.getresponse().read() == b"ready"
-        except (OSError, http.client.HTTPException):
-            return False
+        except (OSError, http.client.HTTPException) as e:
+            return _refused(e)
         finally:
             connection.close()
 
@@ -142,6 +154,24 @@ def keeps_files(filer: int) -> Probe:
 
 def both(one: Probe, other: Probe) -> Probe:
     return lambda pid: one(pid) and other(pid)
+
+
+def readiness(port: int, path: str) -> Health:
+    """What a server says of itself: it may run, and have nothing to work with."""
+
+    def health() -> str | None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            said = answer.read(1000).decode(errors="replace")
+        except (OSError, http.client.HTTPException) as e:
+            return f"it runs, and does not answer: {reason_of(e)}"
+        finally:
+            connection.close()
+        return None if answer.status == 200 else f"it runs, and is not ready: {said.strip()}"
+
+    return health
 
 
 def connected(port: int) -> Probe:

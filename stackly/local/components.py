@@ -4,11 +4,12 @@ import json
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from stackly.errors import Unavailable
 from stackly.local import postgres
-from stackly.local.component import Component, both, connected, http_ok, keeps_files, tcp
+from stackly.local.component import Component, both, connected, http_ok, keeps_files, readiness, tcp
 from stackly.local.home import Config, Home, write_private
 
 NAMES = ("postgres", "temporal", "s3", "hub", "api", "dispatcher", "control", "agent")
@@ -57,6 +58,7 @@ def _postgres(home: Home, config: Config) -> Component:
         before=(_python("stackly.local.bootstrap", "postgres"),),
         stop_signal=signal.SIGINT,  # Postgres' fast shutdown: sessions are ended, data is flushed
         grace_s=20,
+        health=partial(postgres.health, cluster(home, config)),
     )
 
 
@@ -144,6 +146,7 @@ def _api(home: Home, config: Config) -> Component:
         ports=ports,
         needs=("postgres", "temporal", "s3", "hub"),
         once=(_python("stackly.local.bootstrap", "platform"),),
+        health=readiness(config.ports["api"], "/readyz"),
     )
 
 

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stackly import clock, log
-from stackly.errors import Unavailable
+from stackly.errors import StacklyError, Unavailable, reason_of
 from stackly.local import processes
-from stackly.local.component import Component, State, Status
+from stackly.local.component import Component, Health, State, Status
 from stackly.local.home import Home, free
+from stackly.local.progress import Progress
 
 _LOG = log.get("supervisor")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _STABLE_S = 30.0  # a component that lived so long starts its back-off anew
+_HEALTH_S = 5.0
+_PROGRESS_S = 5.0
 _LOG_BYTES = 10_000_000
 _OLD_LOGS = 3
 # A caller's login is not the components' business.
@@ -33,9 +36,10 @@ class Keeper:
         self._changed = changed
         self._child: subprocess.Popen[bytes] | None = None
         self._set_up = False
+        self._lacks: str | None = None
 
     async def keep(self, needs: Sequence[asyncio.Event]) -> None:
-        """Runs until it is cancelled."""
+        """Runs until it is cancelled, whatever happens to the component or is missing on the machine."""
         adopted = self._adopt()
         if not adopted:
             self._tell(State.WAITING, None)
@@ -51,15 +55,23 @@ class Keeper:
                 self._status.restarts += 1
                 self._tell(State.RESTARTING, why)
                 _LOG.warning("component.ended", name=self.component.name, reason=why)
-            except Unavailable as e:
-                self._tell(State.FAILED, e.detail)
-                _LOG.warning("component.failed", name=self.component.name, reason=e.detail)
-                await self.stop(State.FAILED)
+            except Exception as e:  # noqa: BLE001 - nothing that one component meets may end the others
+                await self._failed(e)
             adopted = False
             self._status.process = None
             pause = _FIRST_PAUSE_S if clock.monotonic() - began > _STABLE_S else pause
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _failed(self, error: Exception) -> None:
+        reason = reason_of(error)
+        unforeseen = None if isinstance(error, StacklyError | OSError) else error
+        _LOG.warning("component.failed", name=self.component.name, reason=reason, exc_info=unforeseen)
+        self._tell(State.FAILED, reason)
+        try:
+            await self.stop(State.FAILED)
+        except Exception as e:  # noqa: BLE001 - the first error is the one to tell; the next start clears up first
+            _LOG.warning("component.not_cleared", name=self.component.name, reason=reason_of(e))
 
     async def stop(self, end: State = State.STOPPED) -> None:
         """Gracefully, then hard; whatever else ran in its directory goes with it."""
@@ -149,22 +161,58 @@ class Keeper:
         self._changed()
 
     async def _watch(self) -> str:
-        """Until it ended. Shape: why. Raises: Unavailable when it lives and does not get ready."""
+        """Until it ended. Shape: why. Raises: Unavailable when it lives, and is neither ready nor getting on."""
         who = self._status.process
         assert who is not None
-        until = clock.monotonic() + self.component.ready_s
+        is_known = self.is_ready.is_set() and self._status.state is State.RUNNING
+        if not is_known and not await self._gets_ready(who):
+            return self._ending()
+        self.is_ready.set()
+        asked_at = clock.monotonic()
         while self._lives(who):
-            if not self.is_ready.is_set() or self._status.state is not State.RUNNING:
-                if await asyncio.to_thread(self.component.ready, who.pid) and self._lives(who):
-                    self.is_ready.set()
-                    self._tell(State.RUNNING, self._status.reason if self._status.restarts else None)
-                elif clock.monotonic() > until:
-                    raise Unavailable(
-                        f"{self.component.name} was not ready after {self.component.ready_s:.0f} s "
-                        f"(log: {self._home.logs / self.component.name}.log)"
-                    )
+            if self.component.health and clock.monotonic() - asked_at > _HEALTH_S:
+                await self._ask_health(self.component.health)
+                asked_at = clock.monotonic()
             await asyncio.sleep(0.05)
         return self._ending()
+
+    async def _gets_ready(self, who: processes.Alive) -> bool:
+        """False: it ended before. Raises: Unavailable when it did nothing for too long."""
+        progress = Progress(self._home.logs / f"{self.component.name}.log")
+        patience = self.component.ready_s
+        began = moved_at = looked_at = clock.monotonic()
+        while self._lives(who):
+            now = clock.monotonic()
+            try:
+                if await asyncio.to_thread(self.component.ready, who.pid) and self._lives(who):
+                    self._tell(State.RUNNING, self._status.reason if self._status.restarts else None)
+                    return True
+            except OSError as e:  # we could not ask: that is no sign of it
+                self._tell(State.STARTING, f"it cannot be asked whether it is ready: {reason_of(e)}")
+                moved_at = now
+            if now - looked_at > min(_PROGRESS_S, patience / 4):
+                looked_at = now
+                if await asyncio.to_thread(progress.gets_on, who.pid):
+                    moved_at = now
+                    if now - began > patience:
+                        self._tell(State.STARTING, f"not ready after {now - began:.0f} s, and still at work")
+            if now - moved_at > patience:
+                raise Unavailable(
+                    f"{self.component.name} was not ready after {now - began:.0f} s, and did nothing for "
+                    f"{patience:.0f} s (log: {self._home.logs / self.component.name}.log)"
+                )
+            await asyncio.sleep(0.05)
+        return False
+
+    async def _ask_health(self, health: Health) -> None:
+        try:
+            lacks = await asyncio.to_thread(health)
+        except Exception as e:  # noqa: BLE001 - a question that fails is an answer of its own
+            lacks = f"it cannot be asked how it is: {reason_of(e)}"
+        if lacks != self._lacks:
+            self._lacks = lacks
+            self._tell(State.RUNNING, lacks)
+            _LOG.warning("component.lacks", name=self.component.name, reason=lacks or "nothing any more")
 
     def _lives(self, who: processes.Alive) -> bool:
         if self._child is not None and self._child.pid == who.pid:
@@ -215,7 +263,10 @@ def _missing(argv: list[str], e: OSError) -> str:
 
 
 def _last_line(file: Path) -> str:
-    with file.open("rb") as log_file:
-        log_file.seek(max(0, file.stat().st_size - 4000))
-        lines = log_file.read().decode(errors="replace").strip().splitlines()
+    try:
+        with file.open("rb") as log_file:
+            log_file.seek(max(0, file.stat().st_size - 4000))
+            lines = log_file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
     return log.redact_text(lines[-1].strip()[:400]) if lines else ""

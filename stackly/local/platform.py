@@ -17,9 +17,10 @@ from stackly.local import processes
 from stackly.local.component import State, Status
 from stackly.local.components import NAMES
 from stackly.local.home import Home, configured
-from stackly.local.supervisor import read_state
+from stackly.local.supervisor import read_note, read_state
 
 Progress = Callable[[str, str, str | None], None]
+_LEAST_BYTES = 1024 * 1024
 _SUPERVISOR = (sys.executable, "-m", "stackly.local.supervisor")
 
 
@@ -82,13 +83,25 @@ def down(home: Path, *, wipe: bool = False, progress: Progress = _silent, timeou
 
 
 def status(home: Path) -> dict[str, Any]:
-    """Shape: {"components": [{"name", "state", "pid", "address", "restarts", "reason"}]}, true at this moment."""
+    """Shape: {"components": [{"name", "state", "pid", "address", "restarts", "reason"}], "trouble"}, true just now."""
     place = Home(home.resolve())
     who, known = read_state(place)
     supervised = who is not None and processes.runs(who)
     by_name = {s.name: s for s in known}
     names = [*(n for n in NAMES if n in by_name or not known), *(n for n in by_name if n not in NAMES)]
-    return {"components": [_live(by_name.get(n) or Status(n, ""), supervised) for n in names]}
+    components = [_live(by_name.get(n) or Status(n, ""), supervised) for n in names]
+    return {"components": components, "trouble": _trouble(place, supervised)}
+
+
+def _trouble(home: Home, supervised: bool) -> str | None:
+    """What the home as a whole lacks. The supervisor's own word first; else what anybody can see."""
+    said = read_note(home) if supervised else ""
+    if said or not home.path.exists():
+        return said or None
+    if not os.access(home.path, os.W_OK):
+        return f"{home.path} cannot be written: its file system is read-only, or its owner is another."
+    left = shutil.disk_usage(home.path).free
+    return f"The disk of {home.path} is full: {left // 1024} KiB are left." if left < _LEAST_BYTES else None
 
 
 def logs(home: Path, component: str, *, follow: bool = False) -> Iterator[str]:

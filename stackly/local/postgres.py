@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackly.errors import Unavailable
+from stackly.errors import Unavailable, reason_of
 from stackly.local import unprivileged
 
 USER = "stackly"
@@ -109,3 +109,26 @@ def _run(argv: list[str], way_down: unprivileged.How, cluster: Cluster) -> None:
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
         raise Unavailable(f"Postgres cannot be set up in {cluster.directory}: {said}")
+
+
+def health(cluster: Cluster) -> str | None:
+    """What a running server lacks for the next session: connections, memory, a disk; None: nothing."""
+    import asyncio  # late, as the driver below: whoever only starts a server needs neither
+
+    import asyncpg
+
+    from stackly import db
+
+    async def ask() -> None:
+        connection = await asyncpg.connect(cluster.url("postgres"), timeout=5)
+        try:
+            await connection.execute("SELECT 1")
+        finally:
+            await connection.close()
+
+    try:
+        asyncio.run(ask())
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+        known = db.kind_of(e)
+        return known.detail if known else reason_of(e)
+    return None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from stackly.errors import of_os
+
 _PATIENCE_S = 10.0
 
 
@@ -20,10 +22,12 @@ class Alive:
 
 
 def identify(pid: int) -> Alive | None:
-    """None when it does not run (any more); a zombie does not run."""
+    """None when it does not run (any more); a zombie does not run. Raises: OSError when there is no way to tell."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+    except OSError as e:
+        if of_os(e) is not None:
+            raise
         return None
     # The name stands in brackets and may hold anything; fields are counted from its end.
     fields = text[text.rindex(")") + 2 :].split()
@@ -31,7 +35,11 @@ def identify(pid: int) -> Alive | None:
 
 
 def runs(who: Alive) -> bool:
-    return identify(who.pid) == who
+    """Without file handles of our own nobody can be looked at, and nobody counts as dead for it."""
+    try:
+        return identify(who.pid) == who
+    except OSError:
+        return psutil.pid_exists(who.pid)
 
 
 def signal_to(who: Alive, number: int) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stackly import log
-from stackly.errors import Conflict, StacklyError
+from stackly.errors import Conflict, StacklyError, reason_of
 from stackly.local import components, keeper, processes
 from stackly.local.component import Component, State, Status
 from stackly.local.home import Home, configured, write_private
 
 _LOG = log.get("supervisor")
+_AGAIN_S = 1.0
 
 
 class AlreadyRunning(Conflict):
@@ -37,12 +38,43 @@ def read_state(home: Home) -> tuple[processes.Alive | None, list[Status]]:
         return None, []
 
 
+class Note:
+    """One sentence for `status`, kept where it can be written without a free block or a new file handle."""
+
+    _BYTES = 4096
+
+    def __init__(self, home: Home) -> None:
+        self._handle: int | None = None
+        with contextlib.suppress(OSError):  # then status looks at the home by itself
+            self._handle = os.open(note_file(home), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.posix_fallocate(self._handle, 0, self._BYTES)
+        self.write("")
+
+    def write(self, sentence: str) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._handle, sentence.encode()[: self._BYTES].ljust(self._BYTES), 0)
+
+
+def note_file(home: Home) -> Path:
+    return home.supervisor / "note"
+
+
+def read_note(home: Home) -> str:
+    try:
+        return note_file(home).read_bytes().decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 class Board:
     """What is known of every component, kept on disk: the next supervisor adopts by it."""
 
     def __init__(self, home: Home, given: Sequence[Component]) -> None:
         self._home = home
         self._self = processes.identify(os.getpid())
+        self._note = Note(home)
+        self.is_saved = True
         _, before = read_state(home)
         known = {s.name: s for s in before}
         self.statuses = {c.name: known.get(c.name) or Status(c.name, c.address) for c in given}
@@ -55,13 +87,32 @@ class Board:
                 status.state, status.process = State.WAITING, None
 
     def write(self) -> None:
+        """Never raises: where nothing can be written, what is known stays in memory, and the note says so."""
         assert self._self is not None
         told = {
             "pid": self._self.pid,
             "started": self._self.started,
             "components": [s.as_json() for s in self.statuses.values()],
         }
-        write_private(state_file(self._home), json.dumps(told, indent=2))
+        try:
+            write_private(state_file(self._home), json.dumps(told, indent=2))
+        except OSError as e:
+            if self.is_saved:
+                self._note.write(f"The supervisor lives and cannot write what it knows. {reason_of(e)}")
+                _LOG.warning("supervisor.cannot_write", reason=reason_of(e))
+            self.is_saved = False
+            return
+        if not self.is_saved:
+            self._note.write("")
+            self.is_saved = True
+            _LOG.info("supervisor.writes_again")
+
+    async def keep_trying(self) -> None:
+        """What could not be written is written when it can be."""
+        while True:
+            await asyncio.sleep(_AGAIN_S)
+            if not self.is_saved:
+                self.write()
 
 
 @contextlib.contextmanager
@@ -86,21 +137,36 @@ async def supervise(home: Home, given: Sequence[Component]) -> None:
     board.write()
     keepers = {c.name: keeper.Keeper(c, board.statuses[c.name], home, board.write) for c in given}
     tasks = [
-        asyncio.create_task(k.keep([keepers[n].is_ready for n in k.component.needs if n in keepers]), name=name)
+        asyncio.create_task(_kept(k, [keepers[n].is_ready for n in k.component.needs if n in keepers]), name=name)
         for name, k in keepers.items()
     ]
+    tasks.append(asyncio.create_task(board.keep_trying()))
     _LOG.info("supervisor.started", home=str(home.path), components=list(keepers))
-    ended = asyncio.create_task(stop.wait())
-    await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    await stop.wait()
     for task in tasks:
         task.cancel()
-    for failed in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(failed, Exception):
-            _LOG.error("keeper.failed", error=repr(failed))
+    await asyncio.gather(*tasks, return_exceptions=True)
     for k in reversed(keepers.values()):
-        await k.stop()
+        await _stopped(k)
     board.write()
     _LOG.info("supervisor.stopped")
+
+
+async def _kept(one: keeper.Keeper, needs: Sequence[asyncio.Event]) -> None:
+    """A keeper that fails as nobody foresaw is started anew; the supervisor and the other keepers live."""
+    while True:
+        try:
+            await one.keep(needs)
+        except Exception:  # noqa: BLE001 - as this function is for
+            _LOG.exception("keeper.failed", name=one.component.name)
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _stopped(one: keeper.Keeper) -> None:
+    try:
+        await one.stop()
+    except Exception:  # noqa: BLE001 - the others have to be stopped as well
+        _LOG.exception("keeper.not_stopped", name=one.component.name)
 
 
 def run(home: Home, given: Sequence[Component]) -> None:
@@ -114,8 +180,8 @@ def main(argv: list[str]) -> None:
     home = Home(Path(argv[0]).resolve())
     try:
         run(home, components.of(home, configured(home)))
-    except StacklyError as e:
-        sys.exit(e.detail)
+    except (StacklyError, OSError) as e:
+        sys.exit(reason_of(e))
 
 
 if __name__ == "__main__":

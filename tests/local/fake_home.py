@@ -38,6 +38,7 @@ def components(home: Home) -> list[Component]:
                 needs=(made[-1].name,) if made else (),
                 before=tuple(given.get("before", ())),
                 grace_s=2,
+                ready_s=given.get("ready_s", 60.0),
             )
         )
     return made
