@@ -33,7 +33,7 @@ from agent.steps import Steps
 from agent.workdir import write_private
 from agent.worker import Polling, connect, edge_workers, polling, site_workers
 from stackly import clock, log
-from stackly.errors import Denied, NotFound, StacklyError, Unauthenticated, Unavailable
+from stackly.errors import Denied, NotFound, StacklyError, Unauthenticated, Unavailable, of_os, reason_of
 from stackly.ids import new_id
 
 if TYPE_CHECKING:
@@ -125,35 +125,59 @@ class Life:
 
 
 async def _beat(life: Life, now_polling: Polling) -> None:
-    """Heartbeats until the control plane says that this agent is not wanted any more."""
+    """Heartbeats until the control plane says that this agent is not wanted any more.
+
+    Whatever a look at the targets or at the disk raises costs that look: a silent agent would count as lost.
+    """
     failing, looked_at = False, -_LOOK_AROUND_S
     while not life.over.is_set():
-        await now_polling.look()
         seen = None
-        if life.look_around is not None and clock.monotonic() - looked_at >= _LOOK_AROUND_S:
-            seen, looked_at = await life.look_around(), clock.monotonic()
-            if life.tidy is not None:
-                await life.tidy()
-        if _should_retire(life):
-            _log.info("agent.retires", reason="its certificate ends soon")
-            life.over.set()
         try:
-            revoked, test_over = await life.gateway.heartbeat(
-                life.incarnation, version(), life.able, polling=now_polling.is_polling, inventory=seen
-            )
-        except Unavailable as e:
-            if not failing:
-                _log.warning("gateway.away", reason=e.detail)
-            failing = True
-        except StacklyError as e:
-            _log.error("agent.refused", reason=e.detail)
-            life.over.set()
-        else:
-            failing = False
-            if revoked or test_over:
-                _log.info("agent.not_wanted", revoked=revoked, test_over=test_over)
+            await now_polling.look()
+            if clock.monotonic() - looked_at >= _LOOK_AROUND_S:
+                looked_at = clock.monotonic()
+                seen = await _look_around(life)
+            if _should_retire(life):
+                _log.info("agent.retires", reason="its certificate ends soon")
                 life.over.set()
+            failing = await _beat_once(life, now_polling, seen, failing=failing)
+        except Exception:  # noqa: BLE001 - see above
+            _log.exception("beat.failed")
         await _until(life.over, life.settings.timings.beat_s)
+
+
+async def _look_around(life: Life) -> Mapping[str, object] | None:
+    """None where there is nothing to look at, or the look failed: the last one is as good as there is."""
+    if life.look_around is None:
+        return None
+    try:
+        return await life.look_around()
+    except Exception as e:  # noqa: BLE001 - what is looked at is not ours
+        _log.warning("targets.not_seen", reason=reason_of(e), exc_info=not isinstance(e, StacklyError | OSError))
+        return None
+    finally:
+        if life.tidy is not None:
+            await life.tidy()
+
+
+async def _beat_once(life: Life, now_polling: Polling, seen: Mapping[str, object] | None, *, failing: bool) -> bool:
+    """Whether the gateway is away."""
+    try:
+        revoked, test_over = await life.gateway.heartbeat(
+            life.incarnation, version(), life.able, polling=now_polling.is_polling, inventory=seen
+        )
+    except Unavailable as e:
+        if not failing:
+            _log.warning("gateway.away", reason=e.detail)
+        return True
+    except StacklyError as e:
+        _log.error("agent.refused", reason=e.detail)
+        life.over.set()
+    else:
+        if revoked or test_over:
+            _log.info("agent.not_wanted", revoked=revoked, test_over=test_over)
+            life.over.set()
+    return False
 
 
 def _should_retire(life: Life) -> bool:
@@ -183,7 +207,10 @@ async def _health(home: Path, now_polling: Polling) -> AsyncIterator[None]:
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    write_private(home / "healthz.port", str(server.sockets[0].getsockname()[1]).encode())
+    try:
+        write_private(home / "healthz.port", str(server.sockets[0].getsockname()[1]).encode())
+    except OSError as e:  # nobody finds it then: no reason to do no work
+        _log.warning("health.not_told", reason=reason_of(e))
     try:
         yield
     finally:
@@ -226,8 +253,8 @@ async def _site(life: Life) -> None:
 async def _tidied(life: Life, hands: "SiteWork") -> None:
     try:
         await hands.tidy(life.gateway.list_owners)
-    except (StacklyError, OSError) as e:
-        _log.warning("directories.not_tidied", reason=str(e))
+    except Exception as e:  # noqa: BLE001 - they are looked at again soon
+        _log.warning("directories.not_tidied", reason=reason_of(e), exc_info=not isinstance(e, StacklyError | OSError))
 
 
 def _site_settings(settings: AgentSettings) -> dict[str, Any]:
@@ -334,6 +361,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         asyncio.run(live(settings))
     except StacklyError as e:
         _log.error("agent.cannot_start", kind=e.slug(), reason=e.detail)
+        code = 1
+    except OSError as e:
+        if of_os(e) is None:
+            raise
+        _log.error("agent.cannot_start", kind="unavailable", reason=reason_of(e))
         code = 1
     else:
         code = 0

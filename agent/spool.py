@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stackly import log
-from stackly.errors import StacklyError, Unavailable
+from stackly.errors import StacklyError, Unavailable, reason_of
 from stackly.wire import gateway_pb2 as wire
 
 _log = log.get("agent.spool")
@@ -61,6 +61,7 @@ class Spool:
             self._open.write(data)
         except OSError as e:  # a full disk must not end a measurement
             self._dropped += 1
+            self._close()  # it may end in half a line: the next one begins a segment of its own
             _log.warning("spool.write_failed", reason=str(e))
             return
         self._size += len(data)
@@ -77,20 +78,26 @@ class Spool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._drain()
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._close()
+
+    def _close(self) -> None:
+        opened, self._open = self._open, None
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                opened.close()
 
     async def _run(self) -> None:
         while True:
-            done = await self._drain()
+            try:
+                done = await self._drain()
+            except Exception as e:  # noqa: BLE001 - whatever the disk does, what comes later is sent
+                _log.warning("spool.failed", reason=reason_of(e), exc_info=not isinstance(e, OSError))
+                done = False
             await asyncio.sleep(_LOOK_S if done else self._retry_s)
 
     async def _drain(self) -> bool:
         """Send every whole segment. False when the gateway does not answer."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._close()
         for segment in self._segments():
             size = segment.stat().st_size
             if not await self._send_segment(segment):

@@ -32,7 +32,7 @@ from stackly.engine.contracts.steps import (
     STEP_REFUSED,
     StepKey,
 )
-from stackly.errors import StacklyError, Unavailable, kind_of
+from stackly.errors import StacklyError, Unavailable, kind_of, of_os, reason_of
 
 _log = log.get("agent.steps")
 T = TypeVar("T")
@@ -162,6 +162,9 @@ def failure(error: BaseException, step: Step) -> dict[str, Any]:
         fields = json.loads(json.dumps(error.fields, default=str))
         told = {"kind": kind_of(error).__name__, "slug": error.slug(), "detail": error.detail, "fields": fields}
         return {"ok": False, **told, "detail": log.redact_text(error.detail)[:4000]}
+    if isinstance(error, OSError) and (known := of_os(error)) is not None:
+        told = {"kind": kind_of(known).__name__, "slug": known.slug(), "detail": log.redact_text(known.detail)[:4000]}
+        return {"ok": False, **told, "fields": {}}
     detail = log.redact_text(f"{type(error).__name__}: {error}")[:4000]
     return {"ok": False, "kind": "Faulty", "slug": "step-broke", "detail": detail, "fields": {}}
 
@@ -282,12 +285,21 @@ class Steps:
             self._steps.pop(step.key, None)
 
     async def _finish(self, step: Step, outcome_json: str) -> dict[str, Any]:
-        kept = self._outbox.put(step.key, self._incarnation, outcome_json)
+        kept = self._kept(step.key, outcome_json)
         stored = await store(self._gateway, step.key, self._incarnation, outcome_json)
-        kept.unlink(missing_ok=True)
+        if kept is not None:
+            kept.unlink(missing_ok=True)
         outcome: dict[str, Any] = json.loads(outcome_json)
         _log.info("step.ended", run=step.key.run, step=step.key.step, ok=outcome["ok"], stored=stored)
         return outcome if stored else {"gone": True}
+
+    def _kept(self, key: StepKey, outcome_json: str) -> Path | None:
+        """None on a full disk: the gateway gets the outcome all the same, only our own death must not come first."""
+        try:
+            return self._outbox.put(key, self._incarnation, outcome_json)
+        except OSError as e:
+            _log.warning("outcome.not_kept", run=key.run, step=key.step, reason=reason_of(e))
+            return None
 
     async def _keep(self, step: Step, acknowledged: float) -> None:
         """Renew until the work ends; end it when the cancel column is set, or the lease is or may be another's."""

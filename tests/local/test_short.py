@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stackly.errors import Unavailable
 from stackly.local import platform
 from tests.conftest import Require
 from tests.local.test_supervisor import _FAKE, FakeHome
@@ -80,5 +81,5 @@ def test_a_slow_component_that_gets_on_is_not_killed(home: FakeHome, work: str) 
 def test_one_that_does_nothing_is_replaced(home: FakeHome) -> None:
     """Negative control."""
     _start(home, "time.sleep(1)")
-    with pytest.raises(platform.Unavailable, match="did nothing"):
+    with pytest.raises(Unavailable, match="did nothing"):
         home.up()
