@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     `github_app_key` the file of its private key; `hub_url` wins over all of it. A lost webhook costs `sweep_every_s`.
 
     Shape: addresses are host:port, URLs carry no trailing slash. `gateway_address` takes mTLS, `enrol_address` server
-    TLS only.
+    TLS only, `gateway_health_address` plain HTTP from probes.
     """
 
     model_config = SettingsConfigDict(
@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     api_url: str = "http://127.0.0.1:8000"
     gateway_address: str = "127.0.0.1:8443"
     enrol_address: str = "127.0.0.1:8444"
+    gateway_health_address: str = "127.0.0.1:8445"
     account: str = "default"
     keyring: Path
     ca: Path

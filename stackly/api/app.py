@@ -63,8 +63,7 @@ def assemble(
     )
 
 
-def assemble_from(settings: Settings) -> tuple[Parts, Store]:
-    """The parts, and the store that the agents' gateway shares."""
+def assemble_from(settings: Settings) -> Parts:
     s3 = settings.s3
     github = github_of(settings)
     config = ApiConfig(
@@ -76,7 +75,7 @@ def assemble_from(settings: Settings) -> tuple[Parts, Store]:
         pool_size=settings.database_pool,
     )
     objects = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
-    return assemble(config, Keyring(settings.keyring), objects, github=github), objects
+    return assemble(config, Keyring(settings.keyring), objects, github=github)
 
 
 def load_settings(home: Path) -> Settings:

@@ -1,4 +1,4 @@
-"""`python -m stackly.api.main`: the HTTP API and the agents' gateway, in one process."""
+"""`python -m stackly.api.main`: the HTTP API."""
 
 import asyncio
 import os
@@ -8,12 +8,9 @@ from pathlib import Path
 import uvicorn
 
 from stackly import log
-from stackly.agents.authority import Authority
 from stackly.api import app as apps
-from stackly.api.grpc import server as grpc
 from stackly.api.parts import Parts
 from stackly.errors import StacklyError
-from stackly.secrets import Keyring
 from stackly.settings import Settings
 
 _STOP_WITHIN_S = 5
@@ -38,17 +35,6 @@ def server(settings: Settings, parts: Parts) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-async def serve(settings: Settings) -> None:
-    """Both doors, until a signal; the gateway stops after the API, so that agents can still tell how they ended."""
-    parts, objects = apps.assemble_from(settings)
-    authority = Authority.open(settings.ca)
-    gateway = await grpc.start(settings, parts.transactions, objects, Keyring(settings.keyring), authority)
-    try:
-        await server(settings, parts).serve()
-    finally:
-        await gateway.stop()
-
-
 def main() -> None:
     home = os.environ.get("STACKLY_HOME")
     if not home:
@@ -60,7 +46,7 @@ def main() -> None:
     log.configure("api", level=settings.log_level)
     with asyncio.Runner(loop_factory=_loop) as runner:
         try:
-            runner.run(serve(settings))
+            runner.run(server(settings, apps.assemble_from(settings)).serve())
         except StacklyError as e:
             sys.exit(e.detail)
 

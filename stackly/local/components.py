@@ -1,4 +1,4 @@
-"""The eight components of a home: their commands, doors and order."""
+"""The components of a home: their commands, addresses and order."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from stackly.local import postgres
 from stackly.local.component import Component, both, connected, http_ok, keeps_files, readiness, tcp
 from stackly.local.home import Config, Home, write_private
 
-NAMES = ("postgres", "temporal", "s3", "hub", "api", "dispatcher", "control", "agent")
+NAMES = ("postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent")
 
 
 def of(home: Home, config: Config) -> list[Component]:
@@ -23,6 +23,7 @@ def of(home: Home, config: Config) -> list[Component]:
         _s3(home, config),
         _hub(home, config),
         _api(home, config),
+        _gateway(home, config),
         _worker(home, config, "dispatcher", "stackly.engine.dispatcher"),
         _worker(home, config, "control", "stackly.engine.worker"),
         _agent(home, config),
@@ -136,17 +137,28 @@ def _hub(home: Home, config: Config) -> Component:
 
 
 def _api(home: Home, config: Config) -> Component:
-    ports = tuple(config.ports[name] for name in ("api", "gateway", "enrol"))
     return Component(
         name="api",
         argv=_python("stackly.api.main"),
         cwd=home.run("api"),
         address=config.address("api"),
         ready=http_ok(config.ports["api"], "/readyz", range(200, 300)),
-        ports=ports,
+        ports=(config.ports["api"],),
         needs=("postgres", "temporal", "s3", "hub"),
         once=(_python("stackly.local.bootstrap", "platform"),),
         health=readiness(config.ports["api"], "/readyz"),
+    )
+
+
+def _gateway(home: Home, config: Config) -> Component:
+    return Component(
+        name="gateway",
+        argv=_python("stackly.api.grpc.main"),
+        cwd=home.run("gateway"),
+        address=config.address("gateway"),
+        ready=http_ok(config.ports["gateway_health"], "/readyz", range(200, 300)),
+        ports=tuple(config.ports[name] for name in ("gateway", "enrol", "gateway_health")),
+        needs=("postgres", "temporal", "s3", "api"),  # the API's start makes the tables
     )
 
 
@@ -171,7 +183,7 @@ def _agent(home: Home, config: Config) -> Component:
         cwd=home.run("agent"),
         address=config.address("gateway"),
         ready=connected(config.ports["temporal"]),
-        needs=("api", "control"),
+        needs=("gateway", "control"),
         once=(_python("stackly.local.terraform"),),
         before=(_python("stackly.local.bootstrap", "enrolment"),),
         grace_s=15,

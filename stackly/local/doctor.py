@@ -17,7 +17,7 @@ from stackly import clock, db
 from stackly.errors import StacklyError
 from stackly.events import troubles_store
 from stackly.local import components, platform, postgres, processes, terraform, unprivileged
-from stackly.local.home import Config, Home, configured, free
+from stackly.local.home import Config, Home, free, known
 
 T = TypeVar("T")
 # A doorbell that found its workflow busy once is nothing to tell.
@@ -114,12 +114,12 @@ def _disk(home: Home) -> Finding:
 
 
 def _ports(home: Home) -> Finding:
-    if not home.config.exists():
-        return Finding("ports", True, "chosen at the first `up`")
     try:
-        config = configured(home)
+        config = known(home)
     except StacklyError as e:
         return Finding("ports", False, e.detail, "stackly down --wipe")
+    if config is None:
+        return Finding("ports", True, "chosen at the first `up`")
     taken = _taken(home, config)
     fix = "end what holds them, or forget this home: stackly down --wipe"
     return Finding("ports", not taken, ", ".join(taken) or "this home's ports are its own", fix if taken else "")
@@ -130,7 +130,7 @@ def _taken(home: Home, config: Config) -> list[str]:
     running = {c["name"] for c in platform.status(home.path)["components"] if c["pid"]}
     taken = []
     for name, port in config.ports.items():
-        owner = "api" if name in {"gateway", "enrol"} else name.split("_")[0]
+        owner = "gateway" if name == "enrol" else name.split("_")[0]
         if owner not in running and not free(port):
             taken.append(f"{port} ({name}) is held by {processes.holder_of(port) or 'another program'}")
     return taken
@@ -170,11 +170,12 @@ def _troubles(home: Home) -> Finding:
 def _asked(home: Home, work: Callable[[db.Session], Awaitable[T]]) -> T | None:
     """The answer of the home's Postgres; None where it does not run, or not yet with this release's tables."""
     running = {c["name"] for c in platform.status(home.path)["components"] if c["state"] == "running"}
-    if "postgres" not in running or not home.config.exists():
+    config = known(home)
+    if "postgres" not in running or config is None:
         return None
 
     async def ask() -> T:
-        engine = db.engine(configured(home).settings["database_url"], size=1, application="doctor")
+        engine = db.engine(config.settings["database_url"], size=1, application="doctor")
         try:
             async with db.transactions(engine)() as session:
                 return await work(session)

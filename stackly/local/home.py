@@ -1,10 +1,13 @@
 """One home: its paths, its ports and secrets (chosen once), and the files that tell others about it."""
 
+import contextlib
+import fcntl
 import json
 import os
 import random
 import secrets
 import socket
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ _FIRST, _LAST = 20000, 32700
 PORTS = (
     *("postgres", "temporal", "temporal_http", "temporal_metrics"),
     *("s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc", "s3_filer", "s3_filer_grpc"),
-    *("hub", "api", "gateway", "enrol"),
+    *("hub", "api", "gateway", "enrol", "gateway_health"),
 )
 
 
@@ -84,31 +87,63 @@ class Config:
 
 
 def configured(home: Home) -> Config:
-    """The home's configuration, made at the first call. Raises: Invalid when the file was damaged."""
+    """The home's configuration, made at the first call; what an earlier release did not choose is chosen then too.
+
+    Raises: Invalid when the file was damaged.
+    """
+    found = known(home)
+    if found is not None and not _missing(found):
+        return found
+    home.make()
+    with _alone(home):
+        found = known(home)
+        config = _chosen() if found is None else _completed(found)
+        whole = {"ports": config.ports, "secrets": config.secrets, "settings": config.settings}
+        write_private(home.config, json.dumps(whole, indent=2))
+    return config
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Of two that choose at once, the second finds what the first chose."""
+    with (home.supervisor / "config.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def known(home: Home) -> Config | None:
+    """What was chosen before; None before the first `up`. Raises: Invalid when the file was damaged."""
     try:
         told = json.loads(home.config.read_text())
         return Config(told["ports"], told["secrets"], told["settings"])
     except FileNotFoundError:
-        return _choose(home)
+        return None
     except (ValueError, KeyError, TypeError) as e:
         raise Invalid(f"{home.config} is damaged: {e!r}; restore it, or run: stackly down --wipe") from e
 
 
-def _choose(home: Home) -> Config:
-    home.make()
+def _missing(config: Config) -> list[str]:
+    return [name for name in PORTS if name not in config.ports]
+
+
+def _completed(config: Config) -> Config:
+    missing = _missing(config)
+    if not missing:
+        return config
+    ports = config.ports | dict(zip(missing, free_ports(len(missing), config.ports.values()), strict=True))
+    return Config(ports, config.secrets, _addresses(ports) | config.settings)
+
+
+def _chosen() -> Config:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     keys = {name: secrets.token_urlsafe(24) for name in ("postgres", "s3_access", "s3_secret", "hub", "oauth")}
-    config = Config(ports, keys, _settings(ports, keys))
-    whole = {"ports": config.ports, "secrets": config.secrets, "settings": config.settings}
-    write_private(home.config, json.dumps(whole, indent=2))
-    return config
+    return Config(ports, keys, _settings(ports, keys))
 
 
 def _settings(ports: dict[str, int], keys: dict[str, str]) -> dict[str, Any]:
     local = "127.0.0.1"
     return {
         "database_url": f"postgresql://stackly:{keys['postgres']}@{local}:{ports['postgres']}/stackly",
-        "temporal_address": f"{local}:{ports['temporal']}",
         "s3": {
             "endpoint": f"http://{local}:{ports['s3']}",
             "access_key": keys["s3_access"],
@@ -118,10 +153,19 @@ def _settings(ports: dict[str, int], keys: dict[str, str]) -> dict[str, Any]:
         "github_token": keys["hub"],
         "github_client_id": "stackly-local",
         "github_client_secret": keys["oauth"],
+        **_addresses(ports),
+    }
+
+
+def _addresses(ports: dict[str, int]) -> dict[str, Any]:
+    local = "127.0.0.1"
+    return {
+        "temporal_address": f"{local}:{ports['temporal']}",
         "api_port": ports["api"],
         "api_url": f"http://{local}:{ports['api']}",
         "gateway_address": f"{local}:{ports['gateway']}",
         "enrol_address": f"{local}:{ports['enrol']}",
+        "gateway_health_address": f"{local}:{ports['gateway_health']}",
     }
 
 
@@ -151,12 +195,12 @@ def write_private(file: Path, text: str) -> None:
     draft.rename(file)
 
 
-def free_ports(count: int) -> list[int]:
-    """Different ports that are free on loopback right now. Raises: Unavailable when there are not enough."""
+def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
+    """Different ports that are free on loopback now, none of `taken`. Raises: Unavailable when there are too few."""
     found: list[int] = []
     candidates = random.SystemRandom().sample(range(_FIRST, _LAST), 2000)
     for port in candidates:
-        if free(port):
+        if port not in taken and free(port):
             found.append(port)
         if len(found) == count:
             return found

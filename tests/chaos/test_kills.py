@@ -9,7 +9,7 @@ from tests.chaos.bench import Bench
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("victim", ["agent", "control", "api", "dispatcher", "temporal", "postgres"])
+@pytest.mark.parametrize("victim", ["agent", "control", "api", "gateway", "dispatcher", "temporal", "postgres"])
 def test_a_part_that_is_killed_in_the_load_costs_no_result(bench: Bench, victim: str) -> None:
     run = bench.begin(f"kill-{victim}")
     bench.until_loaded(run)

@@ -104,7 +104,7 @@ def test_the_platform_is_a_process_with_json_answers(stackly: Stackly, home: Pat
     said = stackly("status", "--json")
     assert (said.code, said.err) == (0, "")
     names = {c["name"] for c in said.json["components"]}
-    assert names == {"postgres", "temporal", "s3", "hub", "api", "dispatcher", "control", "agent"}
+    assert names == {"postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent"}
     assert {c["state"] for c in said.json["components"]} == {"stopped"}
     unknown = stackly("logs", "kitchen", "--json")
     assert (unknown.code, unknown.out) == (2, "")

@@ -186,9 +186,10 @@ async def test_doctor_tells_what_failed_and_waits(home: Home, settings: Settings
     assert "it failed as nobody foresaw" in found["background"].detail
 
 
-def test_status_names_the_eight_components_before_anything_runs(tmp_path: Path) -> None:
+def test_status_names_the_components_before_anything_runs(tmp_path: Path) -> None:
     names = [c["name"] for c in platform.status(tmp_path)["components"]]
-    assert list(NAMES) == names == ["postgres", "temporal", "s3", "hub", "api", "dispatcher", "control", "agent"]
+    fixed = ["postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent"]
+    assert list(NAMES) == names == fixed
 
 
 def test_temporary_postgres_works_below_a_private_directory(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
-"""The two doors for agents: enrolment under server TLS, the gateway under mTLS."""
+"""The two endpoints for agents: enrolment under server TLS, the gateway under mTLS."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import timedelta
+from typing import Any, Protocol
 
 import grpc
 
+from stackly import log
 from stackly.agents.authority import Authority
 from stackly.api.grpc.callers import Callers
 from stackly.api.grpc.enrolment import EnrolmentDoor
@@ -17,6 +20,9 @@ from stackly.secrets import KeySource
 from stackly.storage import Store
 from stackly.wire.gateway_pb2_grpc import add_AgentGatewayServicer_to_server
 
+_log = log.get("gateway")
+_DRAIN_S = 75.0  # longer than a poll lasts
+_TRIES, _TRY_S = 500, 0.01
 # An open connection outlives its certificate; this bounds by how much.
 _OPTIONS = (
     ("grpc.max_connection_age_ms", 600_000),
@@ -73,7 +79,7 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 async def start(
     values: Values, transactions: Transactions, store: Store, keys: KeySource, authority: Authority
 ) -> Servers:
-    """Bind both doors and serve. Raises: Unavailable when an address is taken."""
+    """Bind both endpoints and serve. Raises: Unavailable when an address is taken."""
     hosts = {a.rpartition(":")[0] for a in (values.gateway_address, values.enrol_address)}
     names = tuple(sorted({"localhost", "127.0.0.1", *(hosts - {"0.0.0.0", "[::]"})}))  # noqa: S104 - left out
     gateway, enrol = grpc.aio.server(options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
@@ -90,3 +96,34 @@ async def start(
     await gateway.start()
     await enrol.start()
     return Servers(gateway, enrol, places)
+
+
+async def serve_until(
+    stop: asyncio.Future[Any], renew_after: timedelta, start_one: Callable[[], Awaitable[Servers]]
+) -> None:
+    """Serve until `stop` is done; every `renew_after` others take the ports over, with a new certificate."""
+    servers = await start_one()
+    _log.info("gateway.started", gateway=servers.places.gateway, enrol=servers.places.enrol)
+    draining: set[asyncio.Task[None]] = set()
+    while not (await asyncio.wait([stop], timeout=renew_after.total_seconds()))[0]:
+        older = asyncio.create_task(servers.stop(_DRAIN_S))
+        draining.add(older)
+        older.add_done_callback(draining.discard)
+        servers = await _taken_over(start_one)
+        _log.info("gateway.certificate_renewed")
+    await asyncio.gather(servers.stop(), *(_cut(task) for task in draining))
+
+
+async def _taken_over(start_one: Callable[[], Awaitable[Servers]]) -> Servers:
+    """The older servers give their ports back in a moment. Raises: Unavailable when they do not."""
+    for _ in range(_TRIES):
+        try:
+            return await start_one()
+        except Unavailable:
+            await asyncio.sleep(_TRY_S)
+    return await start_one()
+
+
+async def _cut(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
