@@ -103,7 +103,7 @@ async def _pin(commit: Commit, path: str, oid: str, storage: Store) -> Pin:
         raise Invalid("it is not in the history of this commit.")
     tree = await mirror.trees(oid)
     packed = await mirror.bundle(oid, path)
-    key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+    key = bundles.key_of(packed)
     await storage.put(key, packed, "application/gzip", only_new=True)
     locks = [e for e in tree.directly_in(path) if e.is_file and e.path.endswith(LOCK_FILE)]
     texts = await mirror.blobs([e.oid for e in locks], max_file=MAX_TEXT) if locks else {}
@@ -168,7 +168,7 @@ async def _bundled(
     except Invalid as e:
         problem = FileProblem(_in(stack.path, CONFIG), 0, 0, e.detail)
         return replace(stack, errors=(problem.as_dict(),))
-    key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+    key = bundles.key_of(packed)
     await storage.put(key, packed, "application/gzip", only_new=True)
     return replace(stack, bundle=key)
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +17,20 @@ MAX_FILE: Final = 1024 * 1024
 MAX_TOTAL: Final = 10 * 1024 * 1024
 MAX_FILES: Final = 2000
 _LFS = b"version https://git-lfs.github.com/spec/"
+
+
+_KEY = re.compile(r"code/([0-9a-f]{64})\.tar\.gz")
+
+
+def key_of(packed: bytes) -> str:
+    """Where storage keeps a bundle: by its content."""
+    return f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+
+
+def is_of(packed: bytes, key: str) -> bool:
+    """Whether this is what was put there. A key of another shape says nothing of its content."""
+    found = _KEY.fullmatch(key)
+    return found is not None and found.group(1) == hashlib.sha256(packed).hexdigest()
 
 
 def members(tree: Tree, closure: Closure) -> list[Entry]:

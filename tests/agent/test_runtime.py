@@ -41,6 +41,7 @@ class Told:
     gateway_address: str = "127.0.0.1:0"
     enrol_address: str = "127.0.0.1:0"
     temporal_namespace: str = "default"
+    mirrors: Path = Path("/nonexistent")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 
 from stackly import clock
 from stackly.agents import service as agents
@@ -60,11 +61,12 @@ class Gateway(Transfers):
         self,
         transactions: Transactions,
         store: Store,
+        mirrors: Path,
         authority: Authority,
         places: Places,
         callers: Callers,
     ) -> None:
-        super().__init__(transactions, store, callers, hold_for)
+        super().__init__(transactions, store, mirrors, callers, hold_for)
         self._authority = authority
         self._places = places
 

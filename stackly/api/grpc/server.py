@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -44,6 +45,8 @@ class Values(Protocol):
     def temporal_address(self) -> str: ...
     @property
     def temporal_namespace(self) -> str: ...
+    @property
+    def mirrors(self) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ async def start(
     )
     callers = Callers(transactions)
     register: Callable[..., None] = add_AgentGatewayServicer_to_server  # generated code has no types
-    register(Gateway(transactions, store, authority, places, callers), gateway)
+    register(Gateway(transactions, store, values.mirrors, authority, places, callers), gateway)
     register(EnrolmentDoor(transactions, keys, authority, places), enrol)
     await gateway.start()
     await enrol.start()

@@ -4,6 +4,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import IO
 
 import grpc
@@ -47,9 +48,12 @@ def artifact_key(run: str, test: str, name: str) -> str:
 
 
 class Transfers(AgentGatewayServicer):
-    def __init__(self, transactions: Transactions, store: Store, callers: Callers, hold_for: HoldFor) -> None:
+    def __init__(
+        self, transactions: Transactions, store: Store, mirrors: Path, callers: Callers, hold_for: HoldFor
+    ) -> None:
         self._transactions = transactions
         self._store = store
+        self._mirrors = mirrors
         self._callers = callers
         self._hold_for = hold_for
 
@@ -61,7 +65,7 @@ class Transfers(AgentGatewayServicer):
     async def ReadTree(self, request: wire.ReadTreeRequest, context: Context) -> AsyncIterator[wire.Chunk]:  # noqa: N802 - the wire's name
         try:
             hold = await self._read(context, request.run, request.test, request.epoch)
-            async for data in code(self._transactions, self._store, hold):
+            async for data in code(self._transactions, self._store, self._mirrors, hold):
                 yield wire.Chunk(data=data)
         except grpc.aio.AbortError:
             raise

@@ -65,6 +65,7 @@ _RESUMES: Mapping[RunKind, RunEvent] = {
 }
 _MODULE = (
     "target",
+    "bundle",
     "path",
     "variables",
     "environment",

@@ -182,4 +182,5 @@ def _plan_of(run: Run, test: TestRecord) -> TestPlan:
         duration_s=float(resolved.measure.duration_s),
         samples=resolved.measure.repeats_min,
         timeout_s=float(spec["suite"]["timeout_s"]),
+        bundle=str(spec.get("bundle") or ""),
     )

@@ -170,6 +170,7 @@ class TestPlan:
     duration_s: float = 0.0
     samples: int = 1
     timeout_s: float = 14400.0
+    bundle: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a site agent does: Terraform, machines and inventory of its target. Every method is one step."""
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,22 @@ from typing import Any
 from temporalio import activity
 
 from stackly.engine.contracts.steps import StepKey
+from stackly.errors import Faulty
+
+
+class CodeChanged(Faulty):
+    """Refused by who would give it out, and again by who would run it."""
+
+    title = "The code bundle is not what the run was made with."
+
+
+_BUNDLE = re.compile(r"code/([0-9a-f]{64})\.tar\.gz")
+
+
+def bundle_sha256(key: str) -> str:
+    """The digest that a bundle's place in storage names; '' for a key of another shape."""
+    found = _BUNDLE.fullmatch(key)
+    return found.group(1) if found else ""
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class ModuleInput:
     environment: str = ""  # passed only if the module declares `environment`
     creates_only: bool = False  # a benchmark's test: a plan with anything but creates fails
     timeout_s: float = 3600.0
+    bundle_sha256: str = ""  # what the code bundle must have; '' of a run that began before it was known
 
 
 @dataclass(frozen=True)
@@ -53,8 +71,11 @@ class PlanOutcome:
     lock_sha256: str
     serial: int
     lineage: str
-    summary: list[str]  # resource addresses with their action, at most 1,000
+    summary: list[str]  # addresses with what becomes of them, and outputs, at most 1,000
     terraform_version: str
+    move: int = 0
+    adopt: int = 0  # by `import`
+    forget: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +105,7 @@ class ApplyOutcome:
     seconds: float
     lock_sha256: str = ""
     terraform_version: str = ""
+    fault: str = ""  # what was applied is in the state, and yet this ends the run
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Told:
     enrol_address: str = "127.0.0.1:0"
     temporal_address: str = "127.0.0.1:1"
     temporal_namespace: str = "default"
+    mirrors: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def store(s3: S3) -> Store:
 async def doors(transactions: Transactions, store: Store, tmp_path: Path) -> AsyncIterator[Doors]:
     authority = Authority.open(tmp_path / "ca")
     keys = Keyring(tmp_path / "keyring.json")
-    servers = await server.start(Told(), transactions, store, keys, authority)
+    servers = await server.start(Told(mirrors=tmp_path / "mirrors"), transactions, store, keys, authority)
     yield Doors(servers, authority, keys, store, transactions)
     await servers.stop(0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.gateway import Gateway
-from stackly.errors import Conflict, Denied, NotFound
+from stackly.errors import Conflict, Denied, Faulty, NotFound
 from stackly.git import bundles
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
@@ -39,10 +39,11 @@ def repo(tmp_path: Path) -> Repository:
     return made
 
 
-async def registered(repo: Repository, world: World, doors: Doors) -> bytes:
+async def registered(repo: Repository, world: World, doors: Doors, mirrors: Path = Path()) -> bytes:
     """A commit's code is in storage, as a sync leaves it, and the run is of that commit. Then upstream is no more."""
+    mirrors = mirrors if mirrors != Path() else repo.path.parent / "kept"
     commit = repo.commit(FILES)
-    mirror = Mirror(repo.path.parent / "mirrors", "r1", repo.url, Runner(protocols=frozenset({"file"})))
+    mirror = Mirror(repo.path.parent / "fetched", "r1", repo.url, Runner(protocols=frozenset({"file"})))
     await mirror.fetch()
     packed = await mirror.bundle(commit, "db")
     key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
@@ -51,7 +52,10 @@ async def registered(repo: Repository, world: World, doors: Doors) -> bytes:
     change = "UPDATE operations SET commit = :commit, spec = CAST(:spec AS jsonb) WHERE id = :run"
     await sql(doors.transactions, change, commit=commit, spec=spec, run=world.run)
     shutil.rmtree(repo.path)
-    shutil.rmtree(mirror.path)
+    ((repo_id,),) = await sql(doors.transactions, "SELECT id FROM repos")
+    held = mirrors / f"{repo_id}.git"
+    held.parent.mkdir()
+    mirror.path.rename(held)
     return packed
 
 
@@ -79,6 +83,33 @@ async def test_a_miss_fills_from_storage_and_without_both_there_is_none(
     await _lose(doors.store, packed)
     with pytest.raises(NotFound):
         await site.read_tree(world.key())
+
+
+def _place(packed: bytes) -> str:
+    return f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+
+
+async def test_what_was_changed_in_storage_is_refused_and_never_cached(
+    site: Gateway, world: World, doors: Doors, repo: Repository
+) -> None:
+    packed = await registered(repo, world, doors)
+    await doors.store.put(_place(packed), b"evil")
+    for _ in range(2):
+        with pytest.raises(Faulty, match="nothing of it is run"):
+            await site.read_tree(world.key())
+    assert await sql(doors.transactions, "SELECT count(*) FROM git_trees") == [(0,)]
+
+
+@pytest.mark.parametrize("there", [b"evil", b""])
+async def test_where_git_still_has_it_it_is_made_again(
+    site: Gateway, world: World, doors: Doors, repo: Repository, tmp_path: Path, there: bytes
+) -> None:
+    packed = await registered(repo, world, doors, tmp_path / "mirrors")
+    await doors.store.put(_place(packed), there)
+    if not there:
+        await _lose(doors.store, packed)
+    assert await site.read_tree(world.key()) == packed
+    assert await doors.store.get(_place(packed)) == packed
 
 
 async def test_what_was_changed_in_the_cache_is_not_taken(
