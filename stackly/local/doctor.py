@@ -73,6 +73,9 @@ def _terraform(home: Home) -> Finding:
     if found is None:
         return Finding("terraform", False, f"not found; `up` downloads {terraform.VERSION}", terraform.fix(home))
     said = _said([str(found), "version"])
+    if said and not terraform.gives_verdicts(found):
+        detail = f"{said} ({found}) does not say whether a plan is applyable"
+        return Finding("terraform", False, detail, terraform.fix(home))
     return Finding("terraform", bool(said), f"{said or 'does not run'} ({found})", "" if said else terraform.fix(home))
 
 

@@ -2,10 +2,13 @@
 
 import hashlib
 import io
+import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -32,6 +35,32 @@ def find(home: Home) -> Path | None:
         return own
     found = shutil.which("terraform")
     return Path(found) if found else None
+
+
+def gives_verdicts(terraform: Path) -> bool:
+    """Whether its plans say if there is anything to apply: asked of a plan, as no version number says it."""
+    with tempfile.TemporaryDirectory(prefix="stackly-doctor-") as place:
+        Path(place, "main.tf").write_text('output "asked" {\n  value = 1\n}\n')
+        plan = str(Path(place, "asked.tfplan"))
+        quiet = ("-input=false", "-no-color")
+        steps = (("init", *quiet), ("plan", *quiet, f"-out={plan}"), ("show", "-json", plan))
+        answer = b""
+        for step in steps:
+            try:
+                done = subprocess.run(
+                    [terraform, *step], cwd=place, env=_bare(place), capture_output=True, timeout=60, check=True
+                )
+            except (OSError, subprocess.SubprocessError):
+                return False
+            answer = done.stdout
+    try:
+        return isinstance(json.loads(answer).get("applyable"), bool)
+    except (ValueError, AttributeError):
+        return False
+
+
+def _bare(place: str) -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": place, "CHECKPOINT_DISABLE": "1"}
 
 
 def ensure(home: Home, releases: str = RELEASES) -> Path:
