@@ -10,9 +10,10 @@ from stackly.api.once import Once, OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
 from stackly.api.references import RunPath
-from stackly.api.views import ApprovalView
+from stackly.api.views import ApprovalView, PlanView
 from stackly.approvals import reads, service
 from stackly.db import Json, Session
+from stackly.runs import planned
 
 router = APIRouter(prefix="/approvals", tags=["approval"])
 
@@ -28,7 +29,10 @@ class Denial(BaseModel):
 
 
 def _view(row: Json) -> ApprovalView:
-    return ApprovalView(approved=sum(v["value"] == "approve" for v in row["votes"]), **row)
+    plan = planned.shown(row["spec"])
+    own = {name: value for name, value in row.items() if name != "spec"}
+    approved = sum(v["value"] == "approve" for v in row["votes"])
+    return ApprovalView(approved=approved, plan=PlanView(**plan) if plan else None, **own)
 
 
 @router.get("")

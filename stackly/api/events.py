@@ -10,6 +10,7 @@ from stackly.api.views import DecisionView, EventView, ExplanationView
 from stackly.db import Json, Session
 from stackly.errors import NotFound
 from stackly.events import reads
+from stackly.runs import planned
 from stackly.runs import reads as runs
 from stackly.stacks import reads as stacks
 
@@ -108,7 +109,9 @@ async def explain_event(event: str, house: House, actor: Reader) -> ExplanationV
 def _said_of_run(row: Json) -> str:
     said = f"Run {row['id']} of {row['repo_name']} is {row['status']}"
     why = row["reason"] or row["waiting_reason"]
-    return f"{said}: {why}" if why else f"{said}."
+    would = planned.sentence(row["spec"].get("plan") or {})
+    said = f"{said}: {why}" if why else f"{said}."
+    return f"{said} {would[:1].upper()}{would[1:]}." if would else said
 
 
 def _explanation(subject: str, summary: str, decisions: list[Json], happened: list[Json]) -> ExplanationView:

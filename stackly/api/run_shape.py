@@ -17,8 +17,9 @@ from stackly.api.run_view import (
     TriggerView,
     WaitingView,
 )
+from stackly.api.views import PlanView
 from stackly.db import Json, Session
-from stackly.runs import reads
+from stackly.runs import planned, reads
 from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
 from stackly.suites import reads as results
 
@@ -67,6 +68,7 @@ def _run(row: Json, tests: list[Json], phases: list[Json], samples: list[Json], 
         gate=GateView(**row["gate"]) if row["gate"] else None,
         cost=_cost(row["spec"]),
         decision_id=row["decision"],
+        plan=PlanView(**plan) if (plan := planned.shown(row["spec"])) else None,
         url=f"{public_url}/runs/{row['id']}",
     )
 

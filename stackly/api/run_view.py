@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from stackly.api.views import Json, Time, View
+from stackly.api.views import Json, PlanView, Time, View
 
 
 class Loose(View):
@@ -139,6 +139,7 @@ class RunView(View):
     url: str
     reason: str | None
     cancel_requested: bool
+    plan: PlanView | None = None
 
 
 class PlannedView(View):

@@ -139,6 +139,18 @@ class VoteView(View):
     at: Time
 
 
+class PlanView(View):
+    """What a plan would do. Shape: `summary` names at most 1,000 changes, moves, imports and outputs."""
+
+    create: int
+    update: int
+    delete: int
+    move: int
+    adopt: int = Field(alias="import")
+    forget: int
+    summary: list[str]
+
+
 class ApprovalView(View):
     """`digest` is what a vote is bound to: send it back with the vote."""
 
@@ -160,6 +172,7 @@ class ApprovalView(View):
     votes: list[VoteView]
     created_at: Time
     expires_at: Time
+    plan: PlanView | None = None
 
 
 class EventView(View):

@@ -15,7 +15,7 @@ _STATUS = """CASE WHEN a.status = 'open' AND o.status IN ('succeeded','failed','
 
 _APPROVAL = f"""
 SELECT a.id, a.operation AS run_id, a.digest, a.needed, a.groups, a.policy, {_STATUS} AS status, a.reason, a.created_at,
-       a.expires AS expires_at, o.kind AS run_kind, o.commit, o.branch, c.name AS stack, c.id AS stack_id,
+       a.expires AS expires_at, o.spec, o.kind AS run_kind, o.commit, o.branch, c.name AS stack, c.id AS stack_id,
        r.full_name AS repo,
        coalesce((SELECT jsonb_agg(jsonb_build_object('login', i.login, 'value', v.value, 'reason', v.reason,
                                                      'at', v.at) ORDER BY v.at, v.id)

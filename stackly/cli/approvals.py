@@ -7,6 +7,7 @@ import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.screen import planned
 from stackly.cli.speech import facts, field, short, table
 
 Json = dict[str, Any]
@@ -39,7 +40,9 @@ def show(approval: Json) -> str:
     asked = (
         f"stackly approve {approval['run_id']} --digest {approval['digest']}" if approval["status"] == "open" else ""
     )
-    return "\n\n".join(p for p in (said, table(["WHO", "VOTE", "AT", "REASON"], votes), asked) if p)
+    would = "\n".join(["its plan would", *(f"  {line}" for line in planned(approval.get("plan")))])
+    would = would if approval.get("plan") else ""
+    return "\n\n".join(p for p in (said, would, table(["WHO", "VOTE", "AT", "REASON"], votes), asked) if p)
 
 
 @command(app, "list")

@@ -45,6 +45,14 @@ def _head(run: Json, leftovers: int | None) -> Iterator[str]:
         yield f"cost      {_cost(run['cost'])}{_destroyed(run, leftovers)}"
     elif run.get("changed") is not None:
         yield f"changed   {'yes' if run['changed'] else 'no'}"
+    for n, line in enumerate(planned(run.get("plan"))):
+        yield f"{'plan' if n == 0 else '':<10}{line}"
+
+
+def planned(plan: Json | None, most: int = 20) -> list[str]:
+    """What a plan would do, change by change."""
+    lines = [clean(line) for line in (plan or {}).get("summary") or []]
+    return lines[:most] + ([f"and {len(lines) - most} more"] if len(lines) > most else [])
 
 
 def _padded(word: str) -> str:

@@ -45,6 +45,9 @@ async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> 
         "create": given.plan.create,
         "update": given.plan.update,
         "delete": given.plan.delete,
+        "move": given.plan.move,
+        "import": given.plan.adopt,
+        "forget": given.plan.forget,
         "summary": given.plan.summary,
     }
     await tell(session, run, EventName.PLAN_COMPLETED, given.plan.plan_sha256, plan)

@@ -13,6 +13,7 @@ from stackly.events.model import DecisionRecord, EventName
 from stackly.ids import DecisionId
 from stackly.policy import evaluate
 from stackly.policy.model import Decision, Facts, Policy, VoteFact
+from stackly.runs import planned
 from stackly.runs.model import Run
 
 
@@ -47,6 +48,8 @@ async def judge(
     decision = evaluate.decide(policies, facts, question)
     said = json.loads(json.dumps(decision.as_json(), default=str))
     stood_on = evaluate.inputs(policies, facts, question)
+    if (plan := planned.shown(run.spec)) is not None:
+        stood_on["plan"] = plan  # beside the facts: no policy reads it, who reads the decision does
     record = DecisionRecord(
         account=run.account,
         subject=f"run/{run.id}",

@@ -9,7 +9,7 @@ from stackly.db import Session, Transactions
 from stackly.engine import acts
 from stackly.engine.contracts.control import RunEnd
 from stackly.errors import Conflict
-from stackly.runs import queue, reads, service
+from stackly.runs import planned, queue, reads, service
 from stackly.runs import store as runs_store
 from stackly.runs import tests as tests_store
 from stackly.runs.model import NewRun, Run, RunEvent, RunKind
@@ -150,7 +150,7 @@ async def _told(session: Session, run: Run, code: StackCode, state: StackState, 
     if state.status != StateStatus.LOOSE or state.successor != code.id:
         return f"state {state.name} does not wait to follow {code.path} any more"
     plan: Mapping[str, Any] = run.spec.get("plan") or {}
-    why = f"the plan against {code.path} would {_amounts(plan)}"
+    why = f"the plan against {code.path} would {planned.amounts(plan)}"
     if end.error:
         why = f"the plan against {code.path} failed: {end.error}"
     elif (state.serial or 0) != (plan.get("serial") or 0):
@@ -166,16 +166,6 @@ async def _told(session: Session, run: Run, code: StackCode, state: StackState, 
             return None
     await _stays(session, state, code, why)
     return why
-
-
-def _amounts(plan: Mapping[str, Any]) -> str:
-    amounts = [(word, int(plan.get(key) or 0)) for word, key in _WORDS]
-    if not any(n for _, n in amounts):
-        return "change outputs only"
-    return ", ".join(f"{word} {n}" for word, n in amounts)
-
-
-_WORDS = (("add", "create"), ("change", "update"), ("destroy", "delete"))
 
 
 async def _stays(session: Session, state: StackState, code: StackCode, why: str) -> None:

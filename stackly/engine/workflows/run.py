@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
         RemoveInput,
         RemoveOutcome,
         SiteActivities,
+        bundle_sha256,
     )
     from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue, test_workflow_id
     from stackly.engine.contracts.timings import (
@@ -210,6 +211,8 @@ class RunWorkflow:
         outcome = await self._site(SiteActivities.apply, given, ApplyOutcome)
         await self.phases.go("outputs")
         await local(RunActivities.record_apply, ApplyRecord(self.id, at(), outcome.outputs))
+        if outcome.fault:
+            raise StepFailed(outcome.fault)
         await self.phases.go("")
         return RunEnd(self.id, at(), changed=True)
 
@@ -282,6 +285,7 @@ class RunWorkflow:
             machines=[MachineSpec(**m) for m in module.get("machines", [])],
             labels=module.get("labels", {}),
             environment=module.get("environment", ""),
+            bundle_sha256=bundle_sha256(str(module.get("bundle") or "")),
         )
 
     async def _site(

@@ -44,6 +44,7 @@ with workflow.unsafe.imports_passed_through():
         ProbeInput,
         ProbeOutcome,
         SiteActivities,
+        bundle_sha256,
     )
     from stackly.engine.contracts.steps import StepKey, edge_queue, site_queue
     from stackly.engine.contracts.timings import (
@@ -161,12 +162,14 @@ class TestRunWorkflow:
     # -- provision, boot, enrol -----------------------------------------------------------------------------------
 
     async def _provision(self) -> None:
-        await self._site(
+        applied = await self._site(
             SiteActivities.apply,
             lambda attempt: ApplyInput(self._module(self._key("apply", attempt))),
             ApplyOutcome,
             timedelta(hours=2),
         )
+        if applied.fault:
+            raise StepFailed(applied.fault)
         booted = await self._site(
             SiteActivities.boot,
             lambda attempt: BootInput(
@@ -188,6 +191,7 @@ class TestRunWorkflow:
             labels=self.held.labels,
             environment=self.plan.environment,
             creates_only=True,
+            bundle_sha256=bundle_sha256(self.plan.bundle),
         )
 
     async def _enrolled(self) -> None:

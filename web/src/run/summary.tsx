@@ -9,6 +9,7 @@ import { Ago } from "../time";
 import { bySeverity, clearance, measured, isOpen } from "./state";
 
 const INVENTORY_EVERY_MS = 5000;
+const PLAN_LINES = 20;
 
 /** One screen: what was run, what came out, whether it may pass, and what is left of it. */
 export function Summary({ run, now }: { run: Run; now: number }) {
@@ -39,6 +40,12 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       )}
       {run.baseline?.commit && <Fact name="baseline"><Baseline baseline={run.baseline} /></Fact>}
       {run.changed !== null && run.kind === "deploy" && <Fact name="changed">{run.changed ? "yes" : "no, nothing differed"}</Fact>}
+      {run.plan && run.plan.summary.length > 0 && (
+        <Fact name="plan">
+          {run.plan.summary.slice(0, PLAN_LINES).map((line, i) => <div key={i}>{line}</div>)}
+          {run.plan.summary.length > PLAN_LINES && <div className="quiet">and {run.plan.summary.length - PLAN_LINES} more</div>}
+        </Fact>
+      )}
       {gone && <Fact name={isOpen(run.status) ? "holds" : "destroyed"}>{gone}</Fact>}
       {run.cost.settled != null && <Fact name="cost"><span className="num">{run.cost.settled}</span> of {run.cost.max_machine_hours ?? "unlimited"} machine-hours</Fact>}
       {run.parent && <Fact name="part of"><Link className="id" href={`/runs/${run.parent}`}>{run.parent}</Link></Fact>}
