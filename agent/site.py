@@ -9,7 +9,7 @@ from agent import workdir
 from agent.context import StepContext
 from agent.targets.registry import Targets
 from agent.targets.target import TargetSite
-from agent.terraform import outputs, state
+from agent.terraform import leftovers, mirroring, outputs, state
 from agent.terraform.process import TerraformSettings
 from agent.terraform.session import Session, open_session, sha256
 from agent.terraform.variables import cloud_config, enrolment_entry
@@ -96,6 +96,9 @@ class SiteWork:
             lineage=session.base.lineage if session.base else "",
             summary=found.summary,
             terraform_version=session.version,
+            move=found.move,
+            adopt=found.adopt,
+            forget=found.forget,
         )
 
     async def apply(self, given: ApplyInput, context: StepContext) -> ApplyOutcome:
@@ -115,15 +118,16 @@ class SiteWork:
     def _applied(self, session: Session, changes: dict[str, int], started: float) -> ApplyOutcome:
         """Raises: Invalid when the module's outputs miss the contract; what was made is in the state then."""
         given = session.given
-        after = state.read(session.work, session.work.state)
+        after = leftovers.read(session.work, session.work.state)
         found = after.outputs if after else {}
         makes = self._targets.get(given.target).makes_machines
-        shown, dropped = outputs.public(found)
-        if dropped:
-            session.context.log(f"Outputs too large to keep: {', '.join(dropped)}", "warning")
+        shown = outputs.public(found)
+        if shown.dropped:
+            session.context.log(f"Outputs too large to keep: {', '.join(shown.dropped)}", "warning")
         return ApplyOutcome(
             machines=outputs.machines(found, given.machines, fixed_addresses=makes),
-            outputs=shown,
+            outputs=shown.values,
+            fault=shown.fault,
             created=changes.get("add", 0),
             updated=changes.get("change", 0),
             deleted=changes.get("remove", 0),
@@ -172,12 +176,14 @@ class SiteWork:
 
     async def unfinished(self) -> list[Unfinished]:
         """At start, before anything is reaped: states that may be here only. Their Terraform ends first."""
-        found = []
         for each in workdir.run_directories(self._home):
-            await state.settle(each, self._settings.grace_s)
-            if best := state.newest(None, state.read_all(each)[0]):
-                found.append(Unfinished(each.owner.run, each.owner.test, int(each.owner.last), best.content))
-        return found
+            await mirroring.settle(each, self._settings.grace_s)
+        leftovers.adopt_earlier(self._home)
+        return [
+            Unfinished(each.owner.run, each.owner.test, int(each.owner.last), best.content)
+            for each in workdir.run_directories(self._home)
+            if (best := state.newest(None, leftovers.read_all(each)[0]))
+        ]
 
     async def look_around(self, targets: Collection[str]) -> dict[str, list[dict[str, str]]]:
         """Everything on these targets that our marks claim. A target that is away is left out."""
@@ -194,7 +200,7 @@ class SiteWork:
         gone = []
         for each in workdir.run_directories(self._home):
             if (each.owner.run, each.owner.test) not in current:
-                await workdir.delete(each.root)
+                await workdir.discard(each)
                 gone.append(str(each.owner))
         for name in targets:
             target = self._targets.get(name)
@@ -212,7 +218,7 @@ class SiteWork:
         current = await owners() if quiet else ()
         gone = [each for each in quiet if (each.owner.run, each.owner.test) not in current]
         for each in gone:
-            await workdir.delete(each.root)
+            await workdir.discard(each)
             _log.info("directory.deleted", owner=str(each.owner))
         return [str(each.owner) for each in gone]
 

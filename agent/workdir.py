@@ -147,6 +147,16 @@ class RunDirectory:
         return self.root / "state" / "terraform.tfstate"
 
     @property
+    def change(self) -> Path:
+        """Says that a change began here. It lies outside, where the run's own code cannot write."""
+        return self.root.parent / ".changes" / f"{self.root.name}.json"
+
+    @property
+    def data(self) -> Path:
+        """Terraform's own directory, beside the tree: what a repository brings under its name counts for nothing."""
+        return self.root / "data"
+
+    @property
     def plan(self) -> Path:
         return self.root / "plan.tfplan"
 
@@ -168,8 +178,14 @@ class RunDirectory:
 
     def make(self) -> None:
         private(self.root.parent)
-        for path in (self.root, self.tree, self.state.parent, self.output, self.scratch):
+        for path in (self.root, self.tree, self.state.parent, self.data, self.output, self.scratch):
             private(path)
+
+
+async def discard(work: RunDirectory) -> None:
+    """The directory, and then the record that a change began in it."""
+    await delete(work.root)
+    work.change.unlink(missing_ok=True)
 
 
 def run_directory(home: Path, run: str, test: str, epoch: int) -> RunDirectory:

@@ -15,9 +15,8 @@ from agent import reading
 from agent.terraform.process import TerraformSettings
 from agent.workdir import RunDirectory, private, write_private
 from stackly.errors import Invalid
+from stackly.terraform_names import OVERRIDE, left_out
 
-# JSON overrides of one block replace `backend` and `cloud` alike, whatever the module says.
-OVERRIDE = "stackly_override.tf.json"
 _RECORD_MOST = 1024 * 1024
 
 
@@ -28,10 +27,15 @@ def unpack(bundle: bytes, work: RunDirectory, path: str) -> Path:
     private(work.tree)
     try:
         with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
-            archive.extractall(work.tree, filter="data")
+            archive.extractall(work.tree, filter=_code)  # noqa: S202 - the filter asks tarfile's own
     except (tarfile.TarError, OSError, EOFError) as error:
         raise Invalid(f"The code bundle cannot be unpacked: {error}") from error
     return module_directory(work, path)
+
+
+def _code(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
+    """Bundles of earlier releases hold what is no code; what the control plane leaves out is left out here too."""
+    return None if left_out(member.name) else tarfile.data_filter(member, place)
 
 
 def module_directory(work: RunDirectory, path: str) -> Path:
@@ -45,15 +49,19 @@ def module_directory(work: RunDirectory, path: str) -> Path:
 
 
 def write_backend(module: Path, work: RunDirectory) -> None:
-    """Whatever backend or cloud block the module has, state is our file."""
+    """Whatever backend or cloud block the module has, state is our file.
+
+    JSON overrides of one block replace `backend` and `cloud` alike. It is the one file of ours in the tree: Terraform
+    looks for it nowhere else, and the repository's own of that name is left out.
+    """
     config = {"terraform": {"backend": {"local": {"path": str(work.state)}}}}
     write_private(module / OVERRIDE, json.dumps(config).encode())
 
 
-def check_backend(module: Path, work: RunDirectory) -> None:
+def check_backend(work: RunDirectory) -> None:
     """A module's own override file may sort after ours. Raises: Invalid; FileUnsafe."""
     try:
-        record = reading.read_regular(work.root, module / ".terraform" / "terraform.tfstate", most=_RECORD_MOST)
+        record = reading.read_regular(work.root, work.data / "terraform.tfstate", most=_RECORD_MOST)
         backend = json.loads(record)["backend"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         backend = {}

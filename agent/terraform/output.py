@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.terraform.masking import Masker
 from stackly.errors import Conflict, Faulty, StacklyError
-from stackly.log import MASK, redact_text
 
 Log = Callable[[str, str], None]  # text, level
 
@@ -30,30 +30,6 @@ _TOLD = frozenset(
 
 _UNDECLARED = "Value for undeclared variable"  # `environment` may be; our own check speaks of the others
 _STALE = "Saved plan is stale"
-_SECRET_MIN = 6  # shorter texts mask half of every line and protect nothing
-
-
-@dataclass(slots=True)
-class Masker:
-    """Replaces every known secret, then what looks like one."""
-
-    secrets: set[str] = field(default_factory=set)
-
-    def learn(self, value: Any) -> None:
-        """Take every text inside a JSON value as a secret."""
-        if isinstance(value, str):
-            self.secrets.update(part for part in (value, *value.splitlines()) if len(part) >= _SECRET_MIN)
-        elif isinstance(value, dict):
-            for each in value.values():
-                self.learn(each)
-        elif isinstance(value, list):
-            for each in value:
-                self.learn(each)
-
-    def __call__(self, text: str) -> str:
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return redact_text(text)
 
 
 @dataclass(frozen=True, slots=True)

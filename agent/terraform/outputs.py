@@ -2,7 +2,11 @@
 
 import ipaddress
 import json
+import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from stackly.engine.contracts.site import MachineOut, MachineSpec
@@ -10,23 +14,65 @@ from stackly.engine.contracts.steps import RESULT_CAP_BYTES
 from stackly.errors import Invalid
 
 _MOST_BYTES = RESULT_CAP_BYTES // 2
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def public(outputs: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(values that may be shown, names left out for their size). Sensitive ones are in neither."""
-    kept: dict[str, Any] = {}
-    dropped: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Public:
+    """Outputs that are not sensitive. Shape: `dropped` for their size; `faulty` name -> why it cannot be stored."""
+
+    values: dict[str, Any]
+    dropped: list[str]
+    faulty: dict[str, str]
+
+    @property
+    def fault(self) -> str:
+        """The sentence that ends the run; '' when everything can be stored."""
+        told = "; ".join(f"output {name!r} holds {why}" for name, why in sorted(self.faulty.items()))
+        return f"Applied, and not all can be stored: {told}. Correct the module and push again." if told else ""
+
+
+def public(outputs: dict[str, Any]) -> Public:
+    found = Public({}, [], {})
     room = _MOST_BYTES
     for name, output in outputs.items():
+        value = _rounded(output.get("value"))
         if output.get("sensitive"):
             continue
-        size = len(json.dumps(output.get("value")))
+        if why := _unstorable(value):
+            found.faulty[name] = why
+            continue
+        size = len(json.dumps(value))
         if size > room:
-            dropped.append(name)
+            found.dropped.append(name)
             continue
         room -= size
-        kept[name] = output.get("value")
-    return kept, dropped
+        found.values[name] = value
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    """Fractions as everybody keeps them. What is too large for that stays as it is."""
+    if isinstance(value, Decimal):
+        return float(value) if math.isfinite(float(value)) else value
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list) else value
+
+
+def _unstorable(value: Any) -> str:
+    """What a database's JSON cannot hold: Terraform's can."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return "the character U+0000"
+        return "half a character (a surrogate)" if _SURROGATE.search(value) else ""
+    if isinstance(value, Decimal):
+        return "a number that is too large"
+    if isinstance(value, dict):
+        return next((why for part in value.items() for each in part if (why := _unstorable(each))), "")
+    if isinstance(value, list):
+        return next((why for each in value if (why := _unstorable(each))), "")
+    return ""
 
 
 def sensitive(outputs: dict[str, Any]) -> list[Any]:
@@ -60,6 +106,8 @@ def _machine(asked: MachineSpec, value: Any, *, fixed_address: bool) -> MachineO
     for name in ("id", "internal_ip"):
         if not isinstance(value.get(name), str) or not value[name]:
             raise Invalid(f"{where}.{name} must be a text that is not empty.")
+        if why := _unstorable(value[name]):
+            raise Invalid(f"{where}.{name} holds {why}.")
     public_ip = value.get("public_ip") or ""
     for name, address in (("internal_ip", value["internal_ip"]), ("public_ip", public_ip)):
         if address and not _is_address(address):

@@ -53,6 +53,7 @@ def environment(work: workdir.RunDirectory) -> dict[str, str]:
     return passed | {
         "HOME": str(work.scratch),
         "TMPDIR": str(work.scratch),
+        "TF_DATA_DIR": str(work.data),
         "TF_IN_AUTOMATION": "1",
         "TF_INPUT": "0",
         "TF_CLI_CONFIG_FILE": str(work.cli_config),

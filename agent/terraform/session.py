@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from agent import reading, workdir
-from agent.context import StepContext
-from agent.terraform import bundle, state
+from agent.context import Cancelled, StepContext
+from agent.terraform import bundle, checks, leftovers, mirroring, state
 from agent.terraform import plan as plans
-from agent.terraform.output import Masker, Reader, tail
+from agent.terraform.masking import Masker
+from agent.terraform.output import Reader, tail
 from agent.terraform.process import Command, TerraformSettings, locate, supervise
 from agent.terraform.variables import check_declared, render
 from stackly import clock
 from stackly.engine.contracts.site import ModuleInput
-from stackly.errors import Conflict
+from stackly.errors import Conflict, StacklyError
 
 _READ_MOST = 512 * 1024 * 1024  # a plan holds the state and all that would change
 
@@ -74,19 +75,30 @@ class Session:
     async def prepare(self, user_data: dict[str, str]) -> None:
         """Fresh code, our backend, the variables, the newest state, providers."""
         self.work.make()
-        self.base = await state.restore(self.home, self.work, self.context, self.settings.grace_s)
-        self.module = bundle.unpack(await self.context.read_tree(), self.work, self.given.path)
+        await self._restore()
+        packed = await self.context.read_tree()
+        checks.check_bundle(packed, self.given.bundle_sha256)
+        self.module = bundle.unpack(packed, self.work, self.given.path)
         bundle.write_backend(self.module, self.work)
-        self.mask.learn(user_data)
-        content = json.dumps(render(self.given, user_data)).encode()
-        workdir.write_private(self.work.variables, content)
+        values = render(self.given, user_data)
+        self.mask.learn(user_data, *checks.sensitive_values(self.work, self.module, values))
+        workdir.write_private(self.work.variables, json.dumps(values).encode())
         await self._init()
+        if self.given.creates_only:
+            checks.check_destroyable(self.work, self.module)
+
+    async def _restore(self) -> None:
+        """The newest state in place; what an earlier change left here is in it, and counts no more."""
+        self.base = await mirroring.restore(self.home, self.work, self.context, self.settings.grace_s)
+        self.work.change.unlink(missing_ok=True)
+        if self.base is not None:
+            self.mask.learn(*self.base.sensitive)
 
     async def _init(self) -> None:
         bundle.write_cli_config(self.home, self.work, self.settings)
         async with bundle.init_lock(self.home):
             await self.terraform("init", "-input=false", "-no-color", "-json")
-        bundle.check_backend(self.module, self.work)
+        bundle.check_backend(self.work)
 
     async def plan(self, approved: Collection[str] | None = None) -> plans.Plan:
         """Save a plan and judge it, against what was approved if something was.
@@ -98,7 +110,7 @@ class Session:
         self.work.plan.chmod(0o600)
         raw = await self._show(file)
         found = plans.read(raw)
-        self.mask.learn(found.sensitive)
+        self.mask.learn(*found.sensitive)
         check_declared(self.given, found.declared)
         if approved is not None:
             plans.check_approved(raw, approved)
@@ -109,7 +121,7 @@ class Session:
     async def _show(self, file: str) -> dict[str, Any]:
         await self.terraform("show", "-json", file, quiet=True)
         shown = self.work.output / "show.out"
-        raw = json.loads(shown.read_bytes())
+        raw = state.load(shown.read_bytes())
         shown.unlink()
         return dict(raw)
 
@@ -118,20 +130,29 @@ class Session:
         if sha256(self.work, self.work.plan) != plan_sha256:
             raise Conflict("The plan is gone: it was made by an earlier life of this agent. Plan again.")
         self.module = bundle.module_directory(self.work, self.given.path)
-        self.base = await state.restore(self.home, self.work, self.context, self.settings.grace_s)
-        self.mask.learn(plans.read(await self._show(str(self.work.plan))).sensitive)
+        await self._restore()
+        self.mask.learn(*plans.read(await self._show(str(self.work.plan))).sensitive)
 
     async def change(self, *arguments: str) -> Reader:
         """Apply or destroy: the state is mirrored while it works, and its last version stored before this returns."""
-        mirror = state.StateMirror(self.work, self.context, self.base)
+        leftovers.begin(self.work, self.module, self.base)
+        mirror = mirroring.StateMirror(self.work, self.context, self.base)
+        failed = False
         try:
             return await self.terraform(*arguments)
+        except (StacklyError, Cancelled):
+            failed = True
+            raise
         finally:
-            await mirror.finish()
+            try:
+                await mirror.finish()
+            finally:
+                if failed:
+                    await mirroring.send_errored(self.work, self.context)
 
     async def close(self) -> None:
         """What holds tokens and secrets goes at once; the directory too, once its state is stored."""
-        await workdir.delete(self.work.root)
+        await workdir.discard(self.work)
 
 
 def _silent(text: str, level: str) -> None:

@@ -1,23 +1,12 @@
-"""Terraform's state between the file it writes and the platform that keeps it.
+"""A version of Terraform's state: what parses whole counts, during an apply most reads do not."""
 
-During an apply most reads of the file are empty or half written: only a version that parses counts.
-"""
-
-import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
-from agent import reading, workdir
-from agent.context import StepContext
-from stackly import log
-from stackly.engine.contracts.steps import STEP_GRACE
-from stackly.errors import Conflict, Faulty
-
-MOST_BYTES = 64 * 1024 * 1024  # what the gateway takes of a state
-_log = log.get("agent.terraform")
+_DIGITS_MOST = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,48 +19,55 @@ class Version:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        return dict(json.loads(self.content).get("outputs") or {})
+        return dict(load(self.content).get("outputs") or {})
 
     @property
     def empty(self) -> bool:
-        return not json.loads(self.content).get("resources")
+        return not load(self.content).get("resources")
+
+    @property
+    def sensitive(self) -> list[Any]:
+        """Values that are marked sensitive: outputs, and attributes of resources."""
+        raw = load(self.content)
+        found = [o.get("value") for o in (raw.get("outputs") or {}).values() if o.get("sensitive")]
+        instances = [i for r in raw.get("resources") or [] for i in r.get("instances") or []]
+        return found + [value for instance in instances for value in _marked(instance)]
+
+
+def load(content: bytes) -> Any:
+    """Terraform's JSON: its numbers are exact, and may have more digits than Python's integers are read with."""
+    return json.loads(content, parse_float=_fraction, parse_int=_whole)
+
+
+def _whole(text: str) -> int | Decimal:
+    return int(text) if len(text) < _DIGITS_MOST else Decimal(text)
+
+
+def _fraction(text: str) -> float | Decimal:
+    """A float where it says the same."""
+    found = float(text)
+    return found if Decimal(repr(found)) == Decimal(text) else Decimal(text)
+
+
+def _marked(instance: dict[str, Any]) -> Iterator[Any]:
+    """Of a path that leads into an attribute the whole attribute counts."""
+    attributes = instance.get("attributes") or {}
+    for path in instance.get("sensitive_attributes") or []:
+        value = attributes.get(path[0].get("value")) if path and isinstance(path[0], dict) else None
+        # What may be of any type is kept beside the name of its type.
+        yield value["value"] if isinstance(value, dict) and value.keys() == {"value", "type"} else value
 
 
 def parse(content: bytes) -> Version | None:
     """None for what is no whole state: empty, torn, or something else."""
     try:
-        raw = json.loads(content)
+        raw = load(content)
         serial, lineage = raw["serial"], raw["lineage"]
     except (ValueError, KeyError, TypeError):
         return None
     if not isinstance(serial, int) or not isinstance(lineage, str) or not lineage:
         return None
     return Version(content, serial, lineage)
-
-
-def read(work: workdir.RunDirectory, path: Path) -> Version | None:
-    """None: no file, or no whole state. Raises: FileUnsafe for what is no plain file of the run."""
-    try:
-        return parse(reading.read_regular(work.root, path, most=MOST_BYTES))
-    except FileNotFoundError:
-        return None
-
-
-def read_all(work: workdir.RunDirectory) -> tuple[list[Version], dict[Path, str]]:
-    """What Terraform may have left in a run directory. Shape: (whole states, why each other file is none)."""
-    versions, broken = [], {}
-    for path in candidates(work):
-        try:
-            version = read(work, path)
-        except reading.FileUnsafe as error:
-            _log.warning("state.not_read", path=str(path), reason=error.detail)
-            broken[path] = error.detail
-            continue
-        if version is None:
-            broken[path] = f"{path} is empty or torn."
-        else:
-            versions.append(version)
-    return versions, broken
 
 
 def newest(stored: Version | None, files: Sequence[Version]) -> Version | None:
@@ -81,133 +77,3 @@ def newest(stored: Version | None, files: Sequence[Version]) -> Version | None:
     if stored:
         choices.insert(0, stored)  # first of equals
     return max(choices, key=lambda v: v.serial, default=None)
-
-
-class StateMirror:
-    """Sends each new version while Terraform works: in order, newest only, the last one before `finish` returns."""
-
-    def __init__(
-        self, work: workdir.RunDirectory, context: StepContext, base: Version | None, *, every_s: float = 0.1
-    ) -> None:
-        self._work = work
-        self._context = context
-        self._every_s = every_s
-        self._sent = base
-        self._refused = ""
-        self._unsafe = ""
-        self._seen: tuple[int, int] | None = None
-        self._ended = asyncio.Event()
-        self._task = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            last = self._ended.is_set()
-            await self._look(force=last)
-            if last:
-                return
-            try:
-                await asyncio.wait_for(self._ended.wait(), self._every_s)
-            except TimeoutError:
-                continue
-
-    async def _look(self, *, force: bool) -> None:
-        self._unsafe = ""
-        try:
-            found = self._work.state.lstat()
-            mark = (found.st_mtime_ns, found.st_size)
-            if mark == self._seen and not force:
-                return
-            version = read(self._work, self._work.state)
-        except FileNotFoundError:
-            return
-        except reading.FileUnsafe as error:
-            self._unsafe = error.detail
-            return
-        if version is None:
-            return  # in the middle of a write: look again
-        self._seen = mark
-        if self._sent and (version.lineage != self._sent.lineage or version.serial <= self._sent.serial):
-            return
-        await self._send(version)
-
-    async def _send(self, version: Version) -> None:
-        accepted, reason = await self._context.write_state(version.content)
-        self._refused = "" if accepted else reason or "no reason given"
-        if accepted:
-            self._sent = version
-        else:
-            self._context.log(f"State {version.serial} was refused: {self._refused}", "warning")
-
-    async def finish(self) -> None:
-        """Send the last version.
-
-        Raises: Conflict when it was refused; FileUnsafe when something else stands in the file's place; Faulty when
-        the platform stayed away after a cancel.
-        """
-        self._ended.set()
-        while not self._task.done():
-            # Nobody waits for a cancelled step for ever: its file stays, and the agent sends it when it starts again.
-            if self._context.cancelled.is_set():
-                await asyncio.wait({self._task}, timeout=STEP_GRACE.total_seconds())
-                break
-            told = asyncio.create_task(self._context.cancelled.wait())
-            await asyncio.wait({self._task, told}, return_when=asyncio.FIRST_COMPLETED)
-            told.cancel()
-        if not self._task.done():
-            self._task.cancel()
-            raise Faulty("The state could not be sent; the agent keeps it and sends it later.")
-        await self._task
-        if self._unsafe:
-            raise reading.FileUnsafe(self._unsafe)
-        if self._refused:
-            raise Conflict(f"The state was refused: {self._refused}")
-
-
-def candidates(work: workdir.RunDirectory) -> list[Path]:
-    """State files Terraform may have left here; it writes errored.tfstate when it could not write the real one."""
-    found = [work.state] if reading.stands(work.root, work.state) else []
-    return found + sorted(work.tree.rglob("errored.tfstate"))
-
-
-async def settle(work: workdir.RunDirectory, grace_s: float) -> None:
-    """A Terraform whose agent died was told to stop: let it write its state first."""
-    if not await workdir.await_empty(work.root, grace_s):
-        await workdir.end_occupants(work.root)
-
-
-async def restore(home: Path, work: workdir.RunDirectory, context: StepContext, grace_s: float) -> Version | None:
-    """Put the newest valid version in place, and send it if only a file had it. None: there never was one.
-
-    Files of other run directories count when they are of the stored lineage: an apply may have died there.
-    Raises: Faulty when a state was begun and no readable version of it exists.
-    """
-    stored = parse(await context.read_state())
-    files: list[Version] = []
-    broken: dict[Path, str] = {}
-    for each in workdir.run_directories(home):
-        ours = (each.owner.run, each.owner.test) == (work.owner.run, work.owner.test)
-        if not ours and not (stored and _shares(each, stored.lineage)):
-            continue
-        await settle(each, grace_s)
-        versions, unreadable = read_all(each)
-        files += versions
-        broken |= unreadable
-        for why in unreadable.values():
-            context.log(why, "warning")
-    chosen = newest(stored, files)
-    if chosen is None:
-        if broken:
-            raise Faulty(
-                f"{next(iter(broken.values()))} And no valid version was stored: what it held may exist. "
-                "Check the target's inventory, then remove the file.",
-            )
-        return None
-    workdir.write_private(work.state, chosen.content)
-    if stored is None or chosen.serial > stored.serial:
-        accepted, reason = await context.write_state(chosen.content)
-        context.log(f"State {chosen.serial} was recovered from a file" + ("" if accepted else f": {reason}"))
-    return chosen
-
-
-def _shares(work: workdir.RunDirectory, lineage: str) -> bool:
-    return any(version.lineage == lineage for version in read_all(work)[0])

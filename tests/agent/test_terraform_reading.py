@@ -2,16 +2,19 @@
 
 import base64
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import yaml
 
 from agent.terraform import outputs, plan
-from agent.terraform.output import Masker, Reader
+from agent.terraform.masking import Masker
+from agent.terraform.output import Reader
 from agent.terraform.variables import ENROLMENT_PATH, check_declared, cloud_config, render
 from stackly.engine.contracts.site import MachineSpec
-from stackly.errors import Conflict, Faulty, Invalid
+from stackly.errors import Conflict, Faulty, Invalid, Unavailable
+from stackly.log import MASK
 from tests.agent.site_parts import MACHINES, key, module_input
 
 Json = dict[str, Any]
@@ -77,6 +80,16 @@ def change(*actions: str, address: str = "a.b", **more: Any) -> Json:
     return {"address": address, "change": {"actions": list(actions)}, **more}
 
 
+def moved(source: str, to: str, *actions: str) -> Json:
+    return change(*(actions or ("no-op",)), address=to) | {"previous_address": source}
+
+
+def imported(address: str, identity: str, *actions: str) -> Json:
+    found = change(*(actions or ("no-op",)), address=address)
+    found["change"]["importing"] = {"id": identity}
+    return found
+
+
 @pytest.mark.parametrize(
     "left",
     [
@@ -93,6 +106,9 @@ def test_after_an_interruption_what_was_approved_goes_on(left: Json) -> None:
     "left",
     [
         change("create", address="a.new"),
+        moved("a.b", "a.c"),
+        imported("a.b", "i-2"),
+        change("forget"),
         change("delete"),
         change("delete", "create"),
         change("update"),
@@ -101,7 +117,9 @@ def test_after_an_interruption_what_was_approved_goes_on(left: Json) -> None:
 )
 def test_after_an_interruption_nothing_else_is_applied(left: Json) -> None:
     with pytest.raises(Invalid, match="not in the approved plan"):
-        plan.check_approved({"resource_changes": [change("create"), left]}, ["create a.b", "update c.d"])
+        plan.check_approved(
+            {"resource_changes": [change("create"), left]}, ["create a.b", "update c.d", "import a.b from i-1"]
+        )
 
 
 def test_counts_and_whether_anything_changes() -> None:
@@ -109,16 +127,67 @@ def test_counts_and_whether_anything_changes() -> None:
         "resource_changes": [change("create"), change("delete", "create"), change("no-op"), change("read")],
         "configuration": {"root_module": {"variables": {"pw": {"sensitive": True}, "x": {}}}},
         "variables": {"pw": {"value": "hidden"}, "x": {"value": "shown"}},
+        "applyable": True,
     }
     found = plan.read(raw)
     assert (found.create, found.update, found.delete, found.changed) == (2, 0, 1, True)
     assert found.summary == ["create a.b", "delete/create a.b"]
     assert found.sensitive == ["hidden"]
-    assert not plan.read(
-        {"resource_changes": [change("no-op")], "output_changes": {"o": {"actions": ["no-op"]}}}
-    ).changed
-    assert plan.read({"output_changes": {"o": {"actions": ["update"]}}}).changed
-    assert len(plan.read({"resource_changes": [change("create")] * 2000}).summary) == 1000
+    many = {"resource_changes": [change("create")] * 2000, "applyable": True}
+    assert len(plan.read(many).summary) == 1000
+
+
+@pytest.mark.parametrize(
+    ("raw", "summary", "counts"),
+    [
+        ({"resource_changes": [moved("a.old", "a.new")]}, ["move a.old to a.new"], (1, 0, 0)),
+        (
+            {"resource_changes": [moved("a.old", "a.new", "update")]},
+            ["move a.old to a.new", "update a.new"],
+            (1, 0, 0),
+        ),
+        ({"resource_changes": [imported("a.b", "i-1")]}, ["import a.b from i-1"], (0, 1, 0)),
+        ({"resource_changes": [imported("a.b", "i-1", "update")]}, ["import a.b from i-1", "update a.b"], (0, 1, 0)),
+        ({"resource_changes": [change("forget")]}, ["forget a.b"], (0, 0, 1)),
+        ({"output_changes": {"o": change("update")["change"]}}, ["update output o"], (0, 0, 0)),
+    ],
+)
+def test_moves_imports_forgets_and_outputs_are_named(
+    raw: Json, summary: list[str], counts: tuple[int, int, int]
+) -> None:
+    found = plan.read({**raw, "applyable": True})
+    assert found.summary == summary
+    assert (found.move, found.adopt, found.forget) == counts
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_terraforms_own_verdict_decides(verdict: bool) -> None:
+    for changes in ([], [change("no-op")], [change("read")], [change("update")]):
+        assert plan.read({"resource_changes": changes, "applyable": verdict}).changed is verdict
+
+
+def test_a_terraform_that_gives_no_verdict_is_refused() -> None:
+    with pytest.raises(Unavailable, match=r"1\.5\.7 .*stackly doctor"):
+        plan.read({"terraform_version": "1.5.7", "resource_changes": [change("update")]})
+
+
+def test_values_that_are_marked_anywhere_are_sensitive() -> None:
+    inside = change("update")
+    inside["change"] |= {
+        "before": {"a": "old-secret", "b": ["x", {"c": 71}]},
+        "after": {"a": "new-secret", "b": ["x", {"c": 72}]},
+        "before_sensitive": {"a": True, "b": [False, {"c": True}]},
+        "after_sensitive": {"a": True, "b": [False, {"c": True}]},
+    }
+    out = {"before": None, "after": [1, 2], "before_sensitive": False, "after_sensitive": True}
+    raw = {"resource_changes": [inside], "output_changes": {"o": {"actions": ["create"]} | out}, "applyable": True}
+    assert plan.read(raw).sensitive == ["old-secret", 71, "new-secret", 72, [1, 2]]
+
+
+@pytest.mark.parametrize("other", [moved("a.b", "a.c"), imported("a.b", "i-1"), imported("a.b", "i-1", "update")])
+def test_a_tests_plan_may_not_take_over_what_exists(other: Json) -> None:
+    with pytest.raises(Invalid, match=r"may only create; this one would (move|import)"):
+        plan.check_creates_only({"resource_changes": [other]}, recovering=True)
 
 
 @pytest.mark.parametrize("actions", [["update"], ["delete"], ["delete", "create"], ["create", "delete"], ["forget"]])
@@ -178,7 +247,7 @@ def test_a_machine_nobody_asked_for_is_refused_and_a_cloud_may_choose_addresses(
 
 def test_secret_outputs_and_huge_ones_are_left_out() -> None:
     given = {"a": {"value": 1}, "pw": {"value": "x", "sensitive": True}, "big": {"value": "y" * 200_000}}
-    assert outputs.public(given) == ({"a": 1}, ["big"])
+    assert outputs.public(given) == outputs.Public({"a": 1}, ["big"], {})
 
 
 def said(*events: Json) -> tuple[Reader, list[tuple[str, str]]]:
@@ -223,3 +292,46 @@ def test_the_masker_learns_inside_values_and_leaves_short_texts() -> None:
     mask.learn({"a": ["longsecret", 1], "b": "line-one\nline-two", "c": "no"})
     assert mask("x longsecret line-two no") == "x [redacted] [redacted] no"
     assert MachineSpec("a", "", 1, 1, 1).roles == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "printed"),
+    [
+        (987654321012, "pin=987654321012;"),
+        (987654321012, '{"pin":987654321012}'),
+        (4711, "pin 4711!"),
+        (Decimal("0.000012345"), "rate 0.000012345"),
+        (Decimal("0.000012345"), '{"rate": 1.2345e-05}'),
+        (Decimal("1.2e30"), "n=1200000000000000000000000000000"),
+        (-123456, "n=-123456"),
+        ("tok-canary-4711", "upper TOK-CANARY-4711"),
+        ("pw12", "password pw12."),
+        ('say "hi" \\ <b>', '{"a":"say \\"hi\\" \\\\ \\u003cb\\u003e"}'),
+        ("line one\n  second-line\n", "    second-line"),
+        ("line one\nsecond-line\n", '"line one\\nsecond-line\\n"'),
+        ("größe-geheim", '{"x":"gr\\u00f6\\u00dfe-geheim"}'),
+        ("a-secret-text", "header YS1zZWNyZXQtdGV4dA=="),
+        ("cost ${5} secret", 'x = "cost $${5} secret"'),
+        ({"a": {"b": ["inner-secret", 424242]}}, "inner-secret"),
+        ({"a": {"b": ["inner-secret", 424242]}}, "number 424242"),
+        ([True, False], "flags [true,false]"),
+        ([True, False], "flags [true, false]"),
+    ],
+)
+def test_secrets_of_every_type_are_masked_in_every_form(secret: object, printed: str) -> None:
+    mask = Masker()
+    mask.learn(secret)
+    shown = mask(printed)
+    assert MASK in shown
+    assert shown != printed
+    leaves = [str(secret)] if not isinstance(secret, dict | list) else ["inner-secret", "424242", "true"]
+    assert not any(leaf.lower() in shown.lower() for leaf in leaves)
+
+
+@pytest.mark.parametrize(
+    "text", ["Plan: 1 to add, 0 to change", "it is true", "10.4711.3", "abc4711", "version 1.4711", "47110"]
+)
+def test_what_only_looks_like_a_short_secret_stays(text: str) -> None:
+    mask = Masker()
+    mask.learn(1, True, 0, 4711, None, "on")
+    assert mask(text) == text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent import reading, workdir
 from agent.site import SiteWork
-from agent.terraform import state
+from agent.terraform import leftovers, mirroring, state
 from stackly.errors import Conflict, Faulty
 from tests.agent.site_parts import FakeContext, key
 
@@ -30,7 +30,7 @@ def parsed(content: bytes) -> state.Version:
 
 
 async def restored(home: Path, work: workdir.RunDirectory, context: FakeContext, grace_s: float) -> state.Version:
-    found = await state.restore(home, work, context, grace_s)
+    found = await mirroring.restore(home, work, context, grace_s)
     assert found is not None
     return found
 
@@ -38,9 +38,11 @@ async def restored(home: Path, work: workdir.RunDirectory, context: FakeContext,
 def made(
     tmp_path: Path, run: str = "r1", test: str = "tpcb", epoch: int = 1, content: bytes | None = None
 ) -> workdir.RunDirectory:
+    """A run directory; with content, one in which a change began."""
     work = workdir.run_directory(tmp_path, run, test, epoch)
     work.make()
     if content is not None:
+        leftovers.begin(work, work.tree, None)
         work.state.write_bytes(content)
     return work
 
@@ -102,7 +104,7 @@ async def test_recovery_finds_a_file_of_the_same_lineage_in_another_runs_directo
 async def test_an_empty_file_is_never_no_state(tmp_path: Path) -> None:
     work = made(tmp_path, content=b"")
     with pytest.raises(Faulty, match="empty or torn"):
-        await state.restore(tmp_path, work, FakeContext(key()), 0.1)
+        await mirroring.restore(tmp_path, work, FakeContext(key()), 0.1)
 
 
 async def test_an_empty_file_beside_a_stored_version_is_replaced_by_it(tmp_path: Path) -> None:
@@ -113,22 +115,15 @@ async def test_an_empty_file_beside_a_stored_version_is_replaced_by_it(tmp_path:
 
 async def test_without_any_version_there_is_none_and_no_file_is_made(tmp_path: Path) -> None:
     work = made(tmp_path)
-    assert await state.restore(tmp_path, work, FakeContext(key()), 0.1) is None
+    assert await mirroring.restore(tmp_path, work, FakeContext(key()), 0.1) is None
     assert not work.state.exists()
-
-
-async def test_an_errored_state_counts(tmp_path: Path) -> None:
-    work = made(tmp_path, content=b"")
-    (work.tree / "stack").mkdir()
-    (work.tree / "stack" / "errored.tfstate").write_bytes(version(4))
-    assert (await restored(tmp_path, work, FakeContext(key()), 0.1)).serial == 4
 
 
 async def test_the_mirror_sends_in_order_skips_torn_and_foreign_and_always_the_last(tmp_path: Path) -> None:
     work = made(tmp_path)
     path = work.state
     context = FakeContext(key())
-    mirror = state.StateMirror(work, context, state.parse(version(2)), every_s=0.01)
+    mirror = mirroring.StateMirror(work, context, state.parse(version(2)), every_s=0.01)
     for content in (b"", version(1), version(3), version(3)[:9], version(4), version(9, "other"), version(5)):
         path.write_bytes(content)
         await asyncio.sleep(0.03)
@@ -151,7 +146,7 @@ async def test_the_mirror_coalesces_while_the_platform_is_slow(tmp_path: Path) -
             return await super().write_state(state)
 
     context = Slow(key())
-    mirror = state.StateMirror(work, context, None, every_s=0.005)
+    mirror = mirroring.StateMirror(work, context, None, every_s=0.005)
     for serial in range(1, 30):
         path.write_bytes(version(serial))
         await asyncio.sleep(0.01)
@@ -165,7 +160,7 @@ async def test_a_refused_last_version_is_an_error(tmp_path: Path) -> None:
     work = made(tmp_path)
     path = work.state
     path.write_bytes(version(1))
-    mirror = state.StateMirror(work, FakeContext(key(), refuse="stale epoch"), None)
+    mirror = mirroring.StateMirror(work, FakeContext(key(), refuse="stale epoch"), None)
     with pytest.raises(Conflict, match="stale epoch"):
         await mirror.finish()
 
@@ -173,7 +168,7 @@ async def test_a_refused_last_version_is_an_error(tmp_path: Path) -> None:
 async def test_a_cancelled_step_does_not_wait_for_a_platform_that_stays_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "STEP_GRACE", timedelta(seconds=0.1))
+    monkeypatch.setattr(mirroring, "STEP_GRACE", timedelta(seconds=0.1))
     work = made(tmp_path)
     path = work.state
     path.write_bytes(version(1))
@@ -184,7 +179,7 @@ async def test_a_cancelled_step_does_not_wait_for_a_platform_that_stays_away(
             return True, ""
 
     context = Away(key())
-    mirror = state.StateMirror(work, context, None)
+    mirror = mirroring.StateMirror(work, context, None)
     asyncio.get_running_loop().call_later(0.05, context.cancelled.set)
     with pytest.raises(Faulty, match="sends it later"):
         await mirror.finish()
@@ -228,9 +223,9 @@ async def test_what_replaced_the_state_is_refused_by_its_reason_and_never_follow
     work = made(tmp_path, content=version(4))
     replace(work.state, secret)
     with pytest.raises(reading.FileUnsafe, match="is not read"):
-        state.read(work, work.state)
+        leftovers.read(work, work.state)
     with pytest.raises(Faulty, match="is not read"):
-        await state.restore(tmp_path, work, FakeContext(key()), 0.1)
+        await mirroring.restore(tmp_path, work, FakeContext(key()), 0.1)
 
 
 async def test_what_replaced_the_state_leaves_the_stored_version(tmp_path: Path, secret: Path) -> None:
@@ -250,7 +245,7 @@ async def test_a_state_that_was_replaced_while_terraform_works_ends_the_step_wit
 ) -> None:
     work = made(tmp_path, content=version(4))
     context = FakeContext(key())
-    mirror = state.StateMirror(work, context, None, every_s=0.005)
+    mirror = mirroring.StateMirror(work, context, None, every_s=0.005)
     while not context.states:  # noqa: ASYNC110 - the mirror works beside us
         await asyncio.sleep(0.005)
     replace(work.state, secret)
