@@ -12,7 +12,7 @@ from stackly.errors import Faulty
 
 
 class CodeChanged(Faulty):
-    """Refused by who would give it out, and again by who would run it."""
+    """It was changed in storage, and nothing of it is run: push the stack again, or restore the object."""
 
     title = "The code bundle is not what the run was made with."
 

@@ -57,7 +57,7 @@ async def test_a_certificate_is_renewed_under_calls_and_strangers(
     transactions: Transactions, store: Store, world: World, tmp_path: Path
 ) -> None:
     authority, keys = Authority.open(tmp_path / "ca"), Keyring(tmp_path / "keyring.json")
-    told = Told(*(f"127.0.0.1:{free_port()}" for _ in range(2)))
+    told = Told(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
     started: list[server.Servers] = []
     first = asyncio.Event()
 
