@@ -15,7 +15,7 @@ from agent.gateway import Identity
 from agent.settings import AgentSettings
 from agent.steps import Steps
 from stackly import log
-from stackly.engine.codec import AccountKeys, EncryptedPayloads, OneWorkflow, PayloadKey, data_converter, held_keys
+from stackly.engine.codec import AccountKeys, EncryptedPayloads, OneWorkflow, PayloadKey, held_keys
 from stackly.engine.contracts.edge import (
     CollectInput,
     CollectOutcome,
@@ -52,6 +52,7 @@ from stackly.engine.contracts.site import (
     SiteActivities,
 )
 from stackly.engine.contracts.steps import edge_queue, site_queue, teardown_queue
+from stackly.engine.sealed import data_converter
 from stackly.errors import Unavailable
 
 _log = log.get("agent.worker")

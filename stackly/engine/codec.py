@@ -5,8 +5,9 @@ Control worker and site agents hold account keys; an edge agent holds the key of
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -14,22 +15,23 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     ActivitySerializationContext,
-    DataConverter,
-    DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
     SerializationContext,
     WithSerializationContext,
     WorkflowSerializationContext,
 )
 
-from stackly.errors import Faulty
+from stackly.engine.sealed import ENCODING, is_sealed, refused
+from stackly.errors import Faulty, StacklyError
 
-ENCODING = b"binary/encrypted"
 _CIPHER = b"AES256-GCM"
 _NONCE_BYTES = 12
+# As Temporal appends it to the id of a workflow that a schedule starts.
+_SCHEDULED_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class PayloadUnreadable(Faulty):
@@ -80,6 +82,8 @@ class AccountKeys:
         return PayloadKey(self._account, version, workflow, workflow_key(key, workflow))
 
     def find(self, account: str, version: int, workflow: str) -> PayloadKey:
+        if account != self._account:
+            raise PayloadUnreadable("It was sealed for another account.")
         _, key = self._source.key(account, version)
         return PayloadKey(account, version, workflow, workflow_key(key, workflow))
 
@@ -136,8 +140,16 @@ class EncryptedPayloads(PayloadCodec, WithSerializationContext):
         return [self._encrypt(p) for p in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Payloads of other encodings pass through: what a CLI started in plain text stays readable."""
-        return [self._decrypt(p) if p.metadata.get("encoding") == ENCODING else p for p in payloads]
+        """Opens what was sealed for this very workflow; all else comes out as a payload that cannot be converted."""
+        return [self._opened(p) for p in payloads]
+
+    def _opened(self, payload: Payload) -> Payload:
+        if not is_sealed(payload):
+            return refused("it was not sealed")
+        try:
+            return self._decrypt(payload)
+        except StacklyError as e:
+            return refused(e.detail)
 
     def _encrypt(self, payload: Payload) -> Payload:
         key = self._keys.current(self._workflow)
@@ -159,23 +171,23 @@ class EncryptedPayloads(PayloadCodec, WithSerializationContext):
             workflow = payload.metadata["key-workflow"].decode()
         except (KeyError, ValueError) as e:
             raise PayloadUnreadable("An encrypted payload does not name its key.") from e
+        if not self._is_for_us(workflow):
+            raise PayloadUnreadable("It was sealed for another workflow.")
         key = self._keys.find(account, version, workflow)
         try:
             plain = AESGCM(key.key).decrypt(payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:], _bound(key))
-        except (InvalidTag, ValueError) as e:
+            return Payload.FromString(plain)
+        except (InvalidTag, ValueError, DecodeError) as e:
             raise PayloadUnreadable("A payload was changed, or encrypted with another key.") from e
-        return Payload.FromString(plain)
+
+    def _is_for_us(self, sealed_for: str) -> bool:
+        """A schedule's workflow is called by the schedule's own id and the time of its start."""
+        if sealed_for == self._workflow:
+            return True
+        schedule, _, at = self._workflow.partition(f"{sealed_for}-")
+        return not schedule and bool(sealed_for) and _SCHEDULED_AT.fullmatch(at) is not None
 
 
 def _bound(key: PayloadKey) -> bytes:
     """A ciphertext opens only under the names that stand beside it."""
     return f"stackly|{key.account}|{key.version}|{key.workflow}".encode()
-
-
-def data_converter(codec: PayloadCodec) -> DataConverter:
-    """Failures' messages and stacks are encrypted as well."""
-    return replace(
-        DataConverter.default,
-        payload_codec=codec,
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
-    )

@@ -10,7 +10,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stackly.accounts import service as accounts
 from stackly.db import Transactions
-from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
+from stackly.engine.codec import AccountKeys, EncryptedPayloads
+from stackly.engine.sealed import data_converter
 from stackly.errors import Unavailable
 from stackly.secrets import KeySource
 

@@ -23,6 +23,7 @@ from stackly.engine.workflows.run import RunWorkflow
 from stackly.engine.workflows.sweep import SweepWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.engine.workflows.test_run import TestRunWorkflow
+from stackly.errors import StacklyError
 from stackly.git.runner import Runner
 from stackly.secrets import Keyring
 from stackly.settings import Settings
@@ -57,7 +58,8 @@ def worker(temporal: Client, sync: Sync, runs: Runs, tests: Tests, sweeps: Sweep
         max_concurrent_workflow_tasks=100,
         graceful_shutdown_timeout=timedelta(seconds=10),
         # A run whose code changed under it fails and is started from its row; it must not hang (ENGINE rule 19).
-        workflow_failure_exception_types=[NondeterminismError],
+        # So does one whose bookkeeping was answered by somebody without our key, beyond what its saga catches.
+        workflow_failure_exception_types=[NondeterminismError, StacklyError],
     )
 
 

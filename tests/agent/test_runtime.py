@@ -23,9 +23,10 @@ from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.api.grpc import server
 from stackly.db import Transactions
-from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
+from stackly.engine.codec import AccountKeys, EncryptedPayloads
 from stackly.engine.contracts.site import InventoryInput, InventoryOutcome, SiteActivities
 from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue
+from stackly.engine.sealed import data_converter
 from stackly.ids import new_id
 from stackly.secrets import Keyring
 from stackly.settings import S3

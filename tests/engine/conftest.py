@@ -7,7 +7,8 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from stackly.db import Transactions
-from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
+from stackly.engine.codec import AccountKeys, EncryptedPayloads
+from stackly.engine.sealed import data_converter
 from stackly.secrets import Keyring
 from tests.engine.rows import Rows, build_rows
 from tests.engine.syncing import Syncing

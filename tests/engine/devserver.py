@@ -15,7 +15,8 @@ from typing import Self
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from stackly.engine.codec import AccountKeys, EncryptedPayloads, data_converter
+from stackly.engine.codec import AccountKeys, EncryptedPayloads
+from stackly.engine.sealed import data_converter
 from stackly.secrets import Keyring
 
 

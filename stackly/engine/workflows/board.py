@@ -9,6 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.control import Boundary, RunActivities
     from stackly.engine.contracts.timings import LOCAL_RETRY, LOCAL_TIMEOUT
+    from stackly.engine.workflows.results import local_result
     from stackly.engine.workflows.stepping import StepFailed, raise_told
 
 P = TypeVar("P")
@@ -21,9 +22,7 @@ async def local(method: Callable[[Any, P], Awaitable[T]], given: P) -> T:
     Raises: StepCancelled, StepFailed when the rows say so.
     """
     try:
-        return await workflow.execute_local_activity_method(
-            method, given, start_to_close_timeout=LOCAL_TIMEOUT, retry_policy=LOCAL_RETRY
-        )
+        return await local_result(method, given, timeout=LOCAL_TIMEOUT, retry=LOCAL_RETRY)
     except (ActivityError, ApplicationError) as e:
         # A local activity's own error comes as it is; only a remote one's is the cause of another.
         cause = e.cause if isinstance(e, ActivityError) else e

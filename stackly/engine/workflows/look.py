@@ -5,6 +5,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.sweep import SweepActivities
     from stackly.engine.contracts.timings import SYNC_RETRY, SYNC_TIMEOUT
+    from stackly.engine.workflows.results import remote_result
 
 
 @workflow.defn(name="Look")
@@ -22,8 +23,6 @@ class LookWorkflow:
     async def run(self, about: str) -> None:
         while True:
             self.rung = False
-            await workflow.execute_activity_method(
-                SweepActivities.look, about, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
-            )
+            await remote_result(SweepActivities.look, about, timeout=SYNC_TIMEOUT, retry=SYNC_RETRY)
             if not self.rung:
                 return

@@ -5,6 +5,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.sweep import SweepActivities, Swept
     from stackly.engine.contracts.timings import SWEEP_RETRY, SWEEP_TIMEOUT
+    from stackly.engine.workflows.results import remote_result
 
 # The next tick goes on where this one stopped: a history must not grow with the number of repositories.
 _SLOTS_MOST = 50
@@ -15,8 +16,6 @@ class SweepWorkflow:
     @workflow.run
     async def run(self, account: str) -> None:
         for _ in range(_SLOTS_MOST):
-            swept: Swept = await workflow.execute_activity_method(
-                SweepActivities.slot, account, start_to_close_timeout=SWEEP_TIMEOUT, retry_policy=SWEEP_RETRY
-            )
+            swept: Swept = await remote_result(SweepActivities.slot, account, timeout=SWEEP_TIMEOUT, retry=SWEEP_RETRY)
             if not swept.more:
                 return

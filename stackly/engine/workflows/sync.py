@@ -1,11 +1,12 @@
 """One workflow per repository: pushes are rings, git is the truth."""
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, CancelledError
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.control import RefChange, SyncActivities, SyncPlan
     from stackly.engine.contracts.timings import SYNC_RETRY, SYNC_TIMEOUT
+    from stackly.engine.workflows.results import remote_result
 
 
 @workflow.defn(name="RepoSync")
@@ -23,9 +24,7 @@ class RepoSyncWorkflow:
     async def run(self, repo: str) -> None:
         while True:
             self.rung = False
-            plan: SyncPlan = await workflow.execute_activity_method(
-                SyncActivities.fetch, repo, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
-            )
+            plan: SyncPlan = await remote_result(SyncActivities.fetch, repo, timeout=SYNC_TIMEOUT, retry=SYNC_RETRY)
             for change in plan.changes:
                 await self._process(change)
             if not self.rung:
@@ -34,10 +33,8 @@ class RepoSyncWorkflow:
     async def _process(self, change: RefChange) -> None:
         """A ref that cannot be processed now stops no other; the next round finds it where it was."""
         try:
-            await workflow.execute_activity_method(
-                SyncActivities.process, change, start_to_close_timeout=SYNC_TIMEOUT, retry_policy=SYNC_RETRY
-            )
-        except ActivityError as e:
+            await remote_result(SyncActivities.process, change, timeout=SYNC_TIMEOUT, retry=SYNC_RETRY)
+        except (ActivityError, ApplicationError) as e:
             if isinstance(e.cause, CancelledError):
                 raise
-            workflow.logger.warning("A ref of repository %s is left for the next round: %s", change.repo, e.cause)
+            workflow.logger.warning("A ref of repository %s is left for the next round: %s", change.repo, e.cause or e)
