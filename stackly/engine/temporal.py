@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from stackly.accounts import service as accounts
 from stackly.db import Transactions
@@ -50,14 +49,3 @@ async def client(address: str, namespace: str, keys: KeySource, account: str) ->
         yield await connect_patiently(address, namespace, keys, account)
     finally:
         await asyncio.sleep(_SETTLE_S)
-
-
-async def is_open(client: Client, workflow_id: str, *, timeout: timedelta) -> bool:
-    """Whether a workflow of this id is running. Raises: RPCError when Temporal does not answer."""
-    try:
-        found = await client.get_workflow_handle(workflow_id).describe(rpc_timeout=timeout)
-    except RPCError as e:
-        if e.status is RPCStatusCode.NOT_FOUND:
-            return False
-        raise
-    return found.close_time is None

@@ -153,12 +153,12 @@ async def carried(session: Session, *, older_than_s: float) -> list[Carried]:
     return [Carried(r.run, r.test, r.restarts, r.overdue) for r in rows]
 
 
-async def forget_execution(session: Session, carried: Carried) -> int:
-    """Free the row for a new workflow; returns how often that has happened."""
+async def forget_execution(session: Session, carried: Carried, *, counted: bool) -> int:
+    """Free the row for a new workflow; returns how often that was its own doing (`counted`)."""
     table, key = ("tests", "operation = :run AND test = :test") if carried.test else ("operations", "id = :run")
     rows = await session.execute(
-        text(f"UPDATE {table} SET execution = NULL, restarts = restarts + 1 WHERE {key} RETURNING restarts"),
-        {"run": carried.run, "test": carried.test} if carried.test else {"run": carried.run},
+        text(f"UPDATE {table} SET execution = NULL, restarts = restarts + :n WHERE {key} RETURNING restarts"),
+        {"run": carried.run, "n": int(counted)} | ({"test": carried.test} if carried.test else {}),
     )
     restarts: int = rows.scalar_one()
     return restarts

@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from stackly.db import Transactions
 from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT, StepKey, run_workflow_id
 from stackly.engine.dispatcher import reconciler
-from stackly.engine.temporal import is_open
+from stackly.engine.dispatcher.carrying import Carrier, carrier
 from stackly.engine.workflows import stepping
 from stackly.ids import RunId
 from stackly.runs import steps
@@ -88,8 +88,8 @@ async def _lost(world: World, runs: list[Run]) -> list[RunId]:
     """Runs that are open in Postgres while Temporal has nothing that carries them out."""
     lost = []
     for run in runs:
-        is_carried = await is_open(world.client, run_workflow_id(run.id), timeout=HEARTBEAT_TIMEOUT)
-        if not is_carried and not (await world.run(run.id)).is_terminal:
+        found = await carrier(world.client, run_workflow_id(run.id), "Run", timeout=HEARTBEAT_TIMEOUT)
+        if found is not Carrier.CARRIES and not (await world.run(run.id)).is_terminal:
             lost.append(run.id)
     return lost
 

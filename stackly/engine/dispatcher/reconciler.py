@@ -11,8 +11,8 @@ from stackly.db import Session
 from stackly.engine import acts, teardowns
 from stackly.engine.contracts.steps import run_workflow_id, test_workflow_id
 from stackly.engine.dispatcher import bells
+from stackly.engine.dispatcher.carrying import Carrier, carrier
 from stackly.engine.dispatcher.outbox import UNFORESEEN_CAP, Dispatch
-from stackly.engine.temporal import is_open
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.runs import queue, store
@@ -43,11 +43,15 @@ def _workflow_id(row: Carried) -> str:
     return test_workflow_id(row.run, row.test) if row.test else run_workflow_id(row.run)
 
 
+def _kind(row: Carried) -> str:
+    return "TestRun" if row.test else "Run"
+
+
 async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
-    alive = await is_open(dispatch.client, _workflow_id(row), timeout=bells.DEADLINE)
-    if alive and not row.overdue:
+    found = await carrier(dispatch.client, _workflow_id(row), _kind(row), timeout=bells.DEADLINE)
+    if found is Carrier.CARRIES and not row.overdue:
         return False
-    if alive:
+    if found in {Carrier.CARRIES, Carrier.STRANGER}:
         await _terminate(dispatch.client, _workflow_id(row))
     if row.restarts >= MAX_RESTARTS or row.overdue:
         await _give_up(dispatch, row)
@@ -55,8 +59,8 @@ async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
     async with dispatch.transactions() as session:
         if not await _still_open(session, row):
             return False
-        restarts = await queue.forget_execution(session, row)
-    _log.warning("workflow.restarted", run_id=row.run, test=row.test, restarts=restarts)
+        restarts = await queue.forget_execution(session, row, counted=found is Carrier.ENDED)
+    _log.warning("workflow.restarted", run_id=row.run, test=row.test, restarts=restarts, why=found.value)
     if row.test:
         await bells.start_test(dispatch.client, row.run, row.test)
     else:
@@ -66,7 +70,7 @@ async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
 
 async def _terminate(client: Client, workflow_id: str) -> None:
     try:
-        await client.get_workflow_handle(workflow_id).terminate("past its deadline", rpc_timeout=bells.DEADLINE)
+        await client.get_workflow_handle(workflow_id).terminate("its row asks for another", rpc_timeout=bells.DEADLINE)
     except RPCError as e:
         if e.status is not RPCStatusCode.NOT_FOUND:
             raise
@@ -82,7 +86,7 @@ async def _still_open(session: Session, row: Carried) -> bool:
 
 
 async def _give_up(dispatch: Dispatch, row: Carried) -> None:
-    why = "past its deadline" if row.overdue else f"its workflow was lost {MAX_RESTARTS} times"
+    why = "past its deadline" if row.overdue else f"its workflow failed {MAX_RESTARTS} times"
     async with dispatch.transactions() as session:
         run = await store.get_run(session, row.run, lock=True)
         at = await db.now(session)
