@@ -1,4 +1,4 @@
-"""A run, and a client of Temporal's port without a key that ends, squats and starts its workflow: it costs only time."""
+"""A run, and a client of Temporal's port that has no key and ends, squats or starts its workflow: it costs time."""
 
 import asyncio
 import contextlib
