@@ -269,11 +269,16 @@ def completes(payload: Payload | None) -> Answer:
     return answer
 
 
-def fails(**info: dict[str, Any]) -> Answer:
+def failure_of(**info: Any) -> Failure:
+    """What a stranger writes."""
+    return Failure(message="evil", **info)
+
+
+def fails(**info: Any) -> Answer:
     def answer(house: House, token: bytes) -> Any:
         return house.stranger.workflow_service.respond_activity_task_failed(
             RespondActivityTaskFailedRequest(
-                namespace=house.ours.namespace, task_token=token, failure=Failure(message="evil", **info)
+                namespace=house.ours.namespace, task_token=token, failure=failure_of(**info)
             )
         )
 
@@ -363,9 +368,9 @@ STRANGE: dict[str, dict[str, Any]] = {
 async def test_a_failure_of_any_shape_is_read_without_raising(house: House, info: dict[str, Any]) -> None:
     """As a cause it comes past the server's own checks."""
     converter = house.ours.data_converter
-    inner = Failure(message="evil", **info)
+    inner = failure_of(**info)
     for _ in range(60):
-        inner = Failure(message="evil", activity_failure_info={}, cause=inner)
+        inner = failure_of(activity_failure_info={}, cause=inner)
     told: BaseException | None = await converter.decode_failure(inner)
     for _ in range(60):
         assert isinstance(told, ActivityError)
@@ -375,10 +380,10 @@ async def test_a_failure_of_any_shape_is_read_without_raising(house: House, info
 
 async def test_temporals_own_failures_pass_without_their_plain_details(house: House) -> None:
     converter = house.ours.data_converter
-    late = Failure(timeout_failure_info={"timeout_type": 1, "last_heartbeat_details": EVIL})
-    ended = Failure(canceled_failure_info={"details": EVIL})
+    late = failure_of(timeout_failure_info={"timeout_type": 1, "last_heartbeat_details": EVIL})
+    stopped = failure_of(canceled_failure_info={"details": EVIL})
     assert isinstance(await converter.decode_failure(late), TemporalTimeoutError)
-    told = await converter.decode_failure(ended)
+    told = await converter.decode_failure(stopped)
     assert isinstance(told, CancelledError)
     assert not told.details
 
