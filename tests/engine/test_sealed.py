@@ -26,6 +26,7 @@ from temporalio.client import (
     Client,
     WorkflowFailureError,
     WorkflowHandle,
+    WorkflowHistory,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
@@ -122,7 +123,7 @@ class House:
         history = await self._saga_of(workflow_id, value)
         return history.events[0].workflow_execution_started_event_attributes.input.payloads[0]
 
-    async def _saga_of(self, workflow_id: str, value: Any) -> Any:
+    async def _saga_of(self, workflow_id: str, value: Any) -> WorkflowHistory:
         handle = await self.ours.start_workflow("sealed.saga", value, id=workflow_id, task_queue="nobody")
         history = await handle.fetch_history()
         await handle.terminate()
