@@ -281,7 +281,7 @@ async def _edge(life: Life, given: EnrolmentFile) -> None:
             postgres_binaries=tuple(Path(p) for p in binaries.split(os.pathsep) if p),
             stroppy=Path(stroppy) if stroppy else None,
             stroppy_manifest=Path(manifest) if manifest else None,
-            labels=_labels(life),
+            labels=_labels(life, given),
         ),
     )
     await _begin_life(life, None)
@@ -291,13 +291,14 @@ async def _edge(life: Life, given: EnrolmentFile) -> None:
         await hands.close()
 
 
-def _labels(life: Life) -> dict[str, str]:
+def _labels(life: Life, given: EnrolmentFile) -> dict[str, str]:
     """So that the site agent's remove and inventory find our containers.
 
     Shape: our home is `<the site agent's home>/<folder>/<machine>`.
     """
     identity = life.identity
-    return {
+    ends = {"stackly.expires": given.more["ends_at"]} if "ends_at" in given.more else {}
+    return ends | {
         "stackly.home": str(life.settings.home.parent.parent),
         "stackly.run": identity.run,
         "stackly.test": identity.test,

@@ -190,7 +190,8 @@ class SiteWork:
         found: dict[str, list[dict[str, str]]] = {}
         for name in targets:
             try:
-                found[name] = [asdict(item) for item in await self._targets.get(name).inventory("", "")]
+                target = self._targets.get(name)
+                found[name] = [asdict(item) for item in [*await target.inventory("", ""), *await target.ended()]]
             except Unavailable as e:
                 _log.warning("target.away", target=name, reason=e.detail)
         return found

@@ -9,7 +9,6 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -19,7 +18,7 @@ from agent.targets.images import Images
 from agent.targets.machine import Machines
 from agent.targets.pause import ensure_pause
 from agent.targets.target import Target, TargetSite
-from stackly import clock, log
+from stackly import log
 from stackly.engine.contracts.site import BootInput, ImageOutcome, InventoryItem, MachineSpec, ProbeOutcome
 from stackly.errors import Faulty, Unavailable
 
@@ -27,7 +26,6 @@ T = TypeVar("T")
 _log = log.get("agent.targets.docker")
 
 HOME, RUN, TEST, MACHINE, EXPIRES = (f"stackly.{n}" for n in ("home", "run", "test", "machine", "expires"))
-LIFETIME = timedelta(hours=49)  # the longest run is 48 h; a reaper of last resort may take what is older
 
 
 def connect(socket: str) -> Any:
@@ -78,9 +76,10 @@ class DockerTarget(Target):
 
         return await asyncio.to_thread(whole)
 
-    def _labels(self, run: str, test: str, **more: str) -> dict[str, str]:
-        expires = clock.iso(clock.now() + LIFETIME)
-        return {HOME: self._home, RUN: run, TEST: test, EXPIRES: expires, **more}
+    def _labels(self, given: BootInput, **more: str) -> dict[str, str]:
+        """A reaper of last resort may take what is past its end: that is the test's, as its budget says."""
+        ends = {EXPIRES: given.ends_at} if given.ends_at else {}
+        return {HOME: self._home, RUN: given.key.run, TEST: given.key.test, **ends, **more}
 
     def _filter(self, run: str, test: str) -> dict[str, list[str]]:
         wanted = [f"{HOME}={self._home}"]
@@ -105,7 +104,11 @@ class DockerTarget(Target):
                 make = partial(self._container, given=given, machine=machine, network=network, undo=undo)
                 container, pid = await self._call(make)
                 agents[machine.name] = await self._machines.boot(
-                    machine, context, container=container, network_namespace=f"/proc/{pid}/ns/net"
+                    machine,
+                    context,
+                    container=container,
+                    network_namespace=f"/proc/{pid}/ns/net",
+                    **({"ends_at": given.ends_at} if given.ends_at else {}),
                 )
         except BaseException:
             if undo:
@@ -126,7 +129,7 @@ class DockerTarget(Target):
             f"stackly-{run}-{test}",
             driver="bridge",
             ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-            labels=self._labels(run, test),
+            labels=self._labels(given),
         )
         undo.append(lambda again: again.networks.get(network.id).remove())
         return str(network.name)
@@ -149,7 +152,7 @@ class DockerTarget(Target):
             ensure_pause(client),
             name=f"stackly-{run}-{test}-{machine.name}",
             hostname=machine.name,
-            labels=self._labels(run, test, **{MACHINE: machine.name}),
+            labels=self._labels(given, **{MACHINE: machine.name}),
             networking_config=api.create_networking_config({network: endpoint}),
             host_config=api.create_host_config(network_mode=network, cap_drop=["ALL"], read_only=True),
         )["Id"]
@@ -167,6 +170,9 @@ class DockerTarget(Target):
         """Edge agents first, so that nobody starts a container behind us; then containers, networks, volumes."""
         removed = await self._machines.remove(run, test)
         return removed + await self._call(lambda client: _remove_labelled(client, self._filter(run, test)))
+
+    async def ended(self) -> list[InventoryItem]:
+        return self._machines.ended()
 
     async def inventory(self, run: str, test: str) -> list[InventoryItem]:
         here = self._machines.inventory(run, test)

@@ -64,6 +64,9 @@ class LocalTarget(Target):
     async def inventory(self, run: str, test: str) -> list[InventoryItem]:
         return self._machines.inventory(run, test)
 
+    async def ended(self) -> list[InventoryItem]:
+        return self._machines.ended()
+
 
 def create(site: TargetSite) -> Target:
     return LocalTarget(site)

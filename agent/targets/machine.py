@@ -1,6 +1,7 @@
 """A machine's directory on this host: its enrolment, its edge agent, every process that lives in it."""
 
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -13,11 +14,14 @@ from agent.context import StepContext
 from agent.targets.target import TargetSite
 from agent.terraform.variables import enrolment_entry
 from stackly import log
-from stackly.engine.contracts.site import InventoryItem, MachineSpec
+from stackly.engine.contracts.site import AGENT_ENDED, InventoryItem, MachineSpec
 from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Faulty
 
 _log = log.get("agent.targets")
+_STARTED = "started"  # a file: an edge agent was started here, and lived
+_LAST_WORDS = 300
+_LAST_BYTES = 16 * 1024
 _STARTED_S = 0.3  # an edge agent that ends within this never started
 
 # An edge agent sees of our environment what it needs to run at all.
@@ -42,8 +46,7 @@ class Machines:
     def booted(self, key: StepKey, machine: str) -> str:
         """The id of the edge agent that lives there, '' when none does."""
         directory = self.directory(key, machine)
-        enrolment = str(directory / "enrolment.json")
-        if not any(enrolment in workdir.arguments(pid) for pid in workdir.occupants(directory)):
+        if not _lives(directory / "enrolment.json", directory):
             return ""
         return str(json.loads((directory / "machine.json").read_bytes())["agent_id"])
 
@@ -51,6 +54,7 @@ class Machines:
         """Start the machine's edge agent, or keep the one that runs. `more` goes into the enrolment entry."""
         if agent_id := self.booted(context.key, machine.name):
             context.log(f"{machine.name}: its agent {agent_id} already runs")
+            (self.directory(context.key, machine.name) / _STARTED).touch(mode=0o600)
             return agent_id
         directory = self.directory(context.key, machine.name)
         await workdir.delete(directory)
@@ -63,6 +67,7 @@ class Machines:
         workdir.write_private(directory / "machine.json", json.dumps(shown).encode())
         workdir.write_private(directory / "enrolment.json", json.dumps(entry).encode())
         await self._start(directory)
+        (directory / _STARTED).touch(mode=0o600)
         context.log(f"{machine.name}: agent {enrolment.agent_id} started at {machine.internal_ip}")
         return enrolment.agent_id
 
@@ -94,6 +99,22 @@ class Machines:
         threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
         return process
 
+    def ended(self) -> list[InventoryItem]:
+        """Machines whose edge agent was started and does not live: nobody else would notice for minutes."""
+        items = []
+        for owned, directory in self.found("", ""):
+            enrolment = directory / "enrolment.json"
+            if not (directory / _STARTED).exists() or _lives(enrolment, directory):
+                continue
+            try:
+                told = json.loads(enrolment.read_bytes())
+                identity = f"{told['agent_id']}/{hashlib.sha256(told['token'].encode()).hexdigest()}"
+            except (OSError, ValueError, KeyError):
+                continue
+            detail = f"{owned.last}:{_last_words(directory / 'agent.log')}"
+            items.append(InventoryItem(AGENT_ENDED, identity, owned.run, owned.test, detail))
+        return items
+
     def found(self, run: str, test: str) -> list[tuple[workdir.Owned, Path]]:
         """Directories on disk, and deleted ones that somebody still lives in."""
         names = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
@@ -120,3 +141,18 @@ class Machines:
                 what = " ".join(workdir.arguments(pid))[:120]
                 items.append(InventoryItem("process", str(pid), owned.run, owned.test, f"{owned.last}: {what}"))
         return items
+
+
+def _lives(enrolment: Path, directory: Path) -> bool:
+    return any(str(enrolment) in workdir.arguments(pid) for pid in workdir.occupants(directory))
+
+
+def _last_words(file: Path) -> str:
+    """What an agent that could not start gave as its reason; of any other end it knows nothing itself."""
+    try:
+        with file.open("rb") as log_file:
+            log_file.seek(max(0, file.stat().st_size - _LAST_BYTES))
+            last = json.loads(log_file.read().decode(errors="replace").strip().splitlines()[-1])
+        return f" {log.redact_text(str(last['reason']))[:_LAST_WORDS]}" if last["event"] == "agent.cannot_start" else ""
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return ""

@@ -49,6 +49,10 @@ class Target(ABC):
     async def remove(self, run: str, test: str) -> list[str]:
         """What was there and is gone. Needs neither state nor a living edge agent; twice is as good as once."""
 
+    async def ended(self) -> list[InventoryItem]:
+        """Machines of anybody whose edge agent was started here and does not live (kind AGENT_ENDED)."""
+        return []
+
     @abstractmethod
     async def inventory(self, run: str, test: str) -> list[InventoryItem]:
         """What is there of (run, test), or of everybody when `run` is ''."""

@@ -65,6 +65,7 @@ class Agent:
     test: str | None
     machine: str | None
     status: AgentStatus
+    reason: str | None
     seen_at: datetime | None
     created_at: datetime
 

@@ -6,7 +6,8 @@ from stackly.db import Json, Session
 from stackly.events.reads import rows
 
 _AGENT = """
-SELECT id, name, role, status, version, labels, capabilities, run, test, machine, seen_at, created_at FROM agents
+SELECT id, name, role, status, version, labels, capabilities, run, test, machine, reason, seen_at,
+  created_at FROM agents
 """
 
 

@@ -24,6 +24,7 @@ _FIELDS = (
     "run",
     "test",
     "machine",
+    "reason",
     "seen_at",
     "created_at",
 )
@@ -193,6 +194,28 @@ async def set_status(session: Session, agent: str, status: AgentStatus) -> Agent
     if found is None:
         raise AgentNotFound(agent=agent)
     return found
+
+
+async def end_edge(
+    session: Session, agent: str, *, run: str, test: str, reason: str, enrolment: str | None
+) -> Agent | None:
+    """Its process is over, and not by its own end: None when that was known, or is not so any more.
+
+    Shape: `enrolment` is the digest of the token that the ended process was started with; one that was started with a
+    later token lives. None: nothing of it can live.
+    """
+    return await _one(
+        session,
+        "UPDATE agents a SET status = 'gone', reason = :reason WHERE a.id = :id AND a.run = :run AND a.test = :test"
+        " AND a.role = 'edge' AND a.status NOT IN ('gone','revoked') AND (CAST(:enrolment AS text) IS NULL OR"
+        " :enrolment = (SELECT hash FROM enrolments e WHERE e.agent = a.id ORDER BY e.expires_at DESC LIMIT 1))"
+        " RETURNING a.*",
+        id=agent,
+        run=run,
+        test=test,
+        reason=reason[:1000],
+        enrolment=enrolment,
+    )
 
 
 async def retire_edges(session: Session, run: str, test: str) -> list[AgentId]:

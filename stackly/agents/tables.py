@@ -30,6 +30,7 @@ class AgentRow(Base):
     machine: Mapped[str | None]
     beat: Mapped[int] = mapped_column(BigInteger, server_default="0")
     status: Mapped[str] = mapped_column(server_default="expected")
+    reason: Mapped[str | None]  # why it is gone before its test was over
     seen_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 

@@ -128,6 +128,7 @@ class AgentView(View):
     run_id: str | None
     test: str | None
     machine: str | None
+    reason: str | None  # why it is gone
     seen_at: Time | None
     created_at: Time
 

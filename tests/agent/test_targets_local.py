@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import ipaddress
 import json
 import os
@@ -15,6 +16,7 @@ from agent import workdir
 from agent.site import SiteSettings, SiteWork
 from agent.targets.local import listening
 from stackly.engine.contracts.site import (
+    AGENT_ENDED,
     BootInput,
     InventoryInput,
     InventoryItem,
@@ -196,3 +198,41 @@ def test_listeners_are_read_from_both_tables() -> None:
         ("127.64.0.2", 5432),
         ("127.64.0.4", 5432),
     ]
+
+
+async def _killed(directory: Path) -> None:
+    edge = next(p for p in workdir.occupants(directory) if "--enrolment" in workdir.arguments(p))
+    os.kill(edge, signal.SIGKILL)
+    while edge in workdir.occupants(directory):  # noqa: ASYNC110 - another process ends
+        await asyncio.sleep(0.01)
+
+
+async def test_a_look_around_names_agents_that_ended_and_no_other(site: SiteWork, tmp_path: Path) -> None:
+    await boot(site, FakeContext(key()))
+    directory = tmp_path / "home" / "machines" / "r1.tpcb.db"
+    await grown(directory)
+    await _killed(directory)
+    seen = (await site.look_around(["local"]))["local"]
+    (ended,) = [i for i in seen if i["kind"] == AGENT_ENDED]
+    token = json.loads((directory / "enrolment.json").read_bytes())["token"]
+    assert ended["id"] == f"agent-db/{hashlib.sha256(token.encode()).hexdigest()}"
+    assert (ended["run"], ended["test"], ended["detail"]) == ("r1", "tpcb", "db:")
+    assert token not in json.dumps(seen)
+
+
+async def test_an_agent_that_could_not_start_has_its_reason_told(site: SiteWork, tmp_path: Path) -> None:
+    await boot(site, FakeContext(key()), MACHINES[:1])
+    directory = tmp_path / "home" / "machines" / "r1.tpcb.db"
+    await grown(directory)
+    with (directory / "agent.log").open("a") as log_file:
+        log_file.write(json.dumps({"event": "agent.cannot_start", "reason": "its token is used up"}) + "\n")
+    await _killed(directory)
+    (ended,) = [i for i in (await site.look_around(["local"]))["local"] if i["kind"] == AGENT_ENDED]
+    assert ended["detail"] == "db: its token is used up"
+
+
+async def test_a_machine_that_is_being_booted_has_not_ended(site: SiteWork, tmp_path: Path) -> None:
+    """Its enrolment is written before its agent is started."""
+    directory = workdir.private(tmp_path / "home" / "machines" / "r1.tpcb.db", 0o711)
+    (directory / "enrolment.json").write_text('{"agent_id": "a", "token": "t"}')
+    assert [i for i in (await site.look_around(["local"]))["local"] if i["kind"] == AGENT_ENDED] == []

@@ -9,6 +9,7 @@ from stackly import clock
 from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.agents.model import Agent, NotYours, Role
+from stackly.api.grpc import endings
 from stackly.api.grpc.callers import Callers, Context, guarded
 from stackly.api.grpc.enrolment import as_object
 from stackly.api.grpc.places import Places
@@ -86,7 +87,9 @@ class Gateway(Transfers):
             )
             if request.inventory_json and agent.role is Role.SITE:
                 for target, items in as_object(request.inventory_json, "inventory_json").items():
-                    await inventory.store_inventory(session, target=target, agent=agent.id, items=items)
+                    there, ended = endings.split(items)
+                    await inventory.store_inventory(session, target=target, agent=agent.id, items=there)
+                    await endings.note(session, agent, ended)
             over = agent.role is Role.EDGE and await _is_over(session, str(agent.run), str(agent.test))
         return wire.HeartbeatReply(test_over=over)
 

@@ -1,7 +1,7 @@
 """A test's own activities: each is one transaction, and doing it again changes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ class Tests(TestActivities):
             timeout = timedelta(seconds=float(run.spec["suite"]["timeout_s"]))
             deadline = await db.now(session) + timeout + TEARDOWN_ROOM
             await tests_store.update_test(session, claim.run, claim.test, deadline=deadline)
-            return _plan_of(run, test)
+            return replace(_plan_of(run, test), ends_at=clock.iso(deadline))
 
     @activity.defn(name="test.reserve")
     async def reserve(self, claim: Claim) -> Reserved:
@@ -78,12 +78,14 @@ class Tests(TestActivities):
     async def absent(self, given: AgentsWanted) -> Absent:
         async with self._transactions() as session:
             run = await store.get_run(session, given.run)
-            missing = []
+            missing, lost = [], {}
             for machine, agent_id in sorted(given.agents.items()):
                 agent = await agents.find_agent(session, agent_id)
                 if agent is None or agent.status is not AgentStatus.ONLINE:
                     missing.append(machine)
-            return Absent(missing, cancelled=run.cancel_requested)
+                if agent is not None and agent.status is AgentStatus.GONE and agent.reason:
+                    lost[machine] = agent.reason
+            return Absent(missing, run.cancel_requested, lost)
 
     @activity.defn(name="test.sampled")
     async def sampled(self, given: Sampled) -> None:

@@ -171,6 +171,7 @@ class TestPlan:
     samples: int = 1
     timeout_s: float = 14400.0
     bundle: str = ""
+    ends_at: str = ""  # ISO 8601: its deadline, with room for teardown
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,11 @@ class AgentsWanted:
 
 @dataclass(frozen=True)
 class Absent:
+    """Shape: `lost` machine -> why its agent will never come, or come back."""
+
     machines: list[str]
     cancelled: bool = False
+    lost: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

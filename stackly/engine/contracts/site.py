@@ -122,6 +122,7 @@ class BootInput:
     target: str
     network_cidr: str
     machines: list[MachineSpec]
+    ends_at: str = ""  # ISO 8601: when the test's budget ends at the latest; for the machines' labels
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,11 @@ class InventoryInput:
     target: str
     owner_run: str = ""
     owner_test: str = ""
+
+
+# A kind that travels in a site agent's heartbeats only. Shape: its id is `<agent>/<digest of its enrolment token>`, its
+# detail the machine's name, a colon, and the agent's last words.
+AGENT_ENDED = "agent-ended"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One test of a benchmark: a saga whose undo is asked for by a row before anything is created."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -173,7 +173,11 @@ class TestRunWorkflow:
         booted = await self._site(
             SiteActivities.boot,
             lambda attempt: BootInput(
-                self._key("boot", attempt), self.plan.target, self.held.network_cidr, self.held.machines
+                self._key("boot", attempt),
+                self.plan.target,
+                self.held.network_cidr,
+                self.held.machines,
+                self.plan.ends_at,
             ),
             BootOutcome,
             timedelta(minutes=15),
@@ -201,6 +205,8 @@ class TestRunWorkflow:
             absent = await local(TestActivities.absent, wanted)
             if absent.cancelled:
                 raise StepCancelled("cancelled")
+            if absent.lost:
+                raise AgentLost(_sentences(absent.lost))
             if not absent.machines:
                 return
             if workflow.now() > deadline:
@@ -261,7 +267,7 @@ class TestRunWorkflow:
         except StepCancelled:
             raise
         except StacklyError as e:
-            why = f"the measurement was lost: {e.detail}"
+            why = e.detail if isinstance(e, AgentLost) else f"the measurement was lost: {e.detail}"
             await local(TestActivities.invalidated, Invalidated(self.plan.run, self.plan.test, n, why))
             raise StepFailed(why) from e
         sampled = Sampled(self.plan.run, self.plan.test, n, outcome, self.install, self.database)
@@ -325,7 +331,26 @@ class TestRunWorkflow:
         on_database = side == "database" or isinstance(given, DatabaseInput)
         machine = self.held.database_machine if on_database else self.held.load_machine
         place = Place(edge_queue(self.agents[machine]), EDGE_PICKUP, EDGE_PICKUP)
-        return await run_step(method, given, outcome, place=place, timeout=timeout)
+        step = asyncio.create_task(run_step(method, given, outcome, place=place, timeout=timeout))
+        loss = asyncio.create_task(self._loss())
+        try:
+            await workflow.wait([step, loss], return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                raise AgentLost(loss.result())
+            return step.result()
+        finally:
+            for task in (step, loss):
+                task.cancel()
+            await asyncio.gather(step, loss, return_exceptions=True)
+
+    async def _loss(self) -> str:
+        """Until an agent of this test is known to have ended: why. A step need not wait for its silence to tell."""
+        while True:
+            await workflow.wait_condition(lambda: self.rung)
+            self.rung = False
+            absent = await local(TestActivities.absent, AgentsWanted(self.plan.run, self.plan.test, self.agents))
+            if absent.lost:
+                return _sentences(absent.lost)
 
     async def _rung_or(self, timeout: timedelta) -> None:
         try:
@@ -334,3 +359,8 @@ class TestRunWorkflow:
             return
         finally:
             self.rung = False
+
+
+def _sentences(lost: Mapping[str, str]) -> str:
+    """Each reason once: machines that ended together ended for one."""
+    return "; ".join(dict.fromkeys(lost[machine] for machine in sorted(lost)))

@@ -1,0 +1,2 @@
+-- ended agents, taken back.
+ALTER TABLE agents DROP COLUMN reason;
