@@ -39,7 +39,8 @@ async def note(session: Session, site: Agent, ended: Iterable[Mapping[str, Any]]
         if not test or hold.account != site.account or site.id not in hold.agents:
             continue
         machine, _, words = str(item.get("detail", "")).partition(":")
-        reason = f"the edge agent of machine {machine} ended before its work did" + (f": {words.strip()}" if words else "")
+        reason = f"the edge agent of machine {machine} ended before its work did"
+        reason += f": {words.strip()}" if words else ""
         if await agents.end_edge(session, agent, run=run, test=test, reason=reason, enrolment=enrolment):
             await steps.report_gone(session, agent, "")
             await events.ring(session, Bell.TEST_RING, f"{run}/{test}")
