@@ -34,6 +34,18 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A word that nothing reads yet: refused where it stands, and in neither schema nor page as if it worked.
+
+    Shape: `instead` is what to do; `values` are those of a known attribute that are meant, () is the whole word.
+    """
+
+    name: str
+    instead: str
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """One block.
 
@@ -48,6 +60,7 @@ class Shape:
     many: bool = False
     required: bool = False
     free: bool = False
+    unbuilt: tuple[Unbuilt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,8 @@ def _read(block: Block, shape: Shape, file: str, problems: list[FileProblem]) ->
             problems.extend([problem] if problem else [])
             fields[attribute.name] = None if problem else attribute.value.plain()
             given[attribute.name] = attribute.value
+        elif later := _unbuilt(shape, attribute.name, attribute.value):
+            problems.append(FileProblem(file, attribute.line, attribute.column, later))
         elif attribute.name in known:
             given[attribute.name] = attribute.value
             fields[attribute.name] = _value(attribute.value, known[attribute.name], file, problems)
@@ -103,6 +118,9 @@ def _blocks(block: Block, shape: Shape, file: str, problems: list[FileProblem]) 
     known = {inner.name: inner for inner in shape.blocks}
     out: dict[str, tuple[Read, ...]] = dict.fromkeys(known, ())
     for inner in block.body.blocks:
+        if later := _unbuilt(shape, inner.type, None):
+            problems.append(FileProblem(file, inner.line, inner.column, later))
+            continue
         if inner.type not in known:
             problems.append(FileProblem(file, inner.line, inner.column, _unknown(inner.type, shape, block=True)))
             continue
@@ -125,6 +143,20 @@ def _blocks(block: Block, shape: Shape, file: str, problems: list[FileProblem]) 
         if inner_shape.required and not block.body.of_type(name):
             problems.append(FileProblem(file, block.line, block.column, f"there is no `{name}` block here"))
     return out
+
+
+def _unbuilt(shape: Shape, name: str, value: Value | None) -> str | None:
+    """Why this word cannot be taken; None where it can."""
+    found = next((u for u in shape.unbuilt if u.name == name), None)
+    if found is None:
+        return None
+    if not found.values:
+        return f"`{name}` is not carried out by this release; {found.instead}"
+    plain = value.scalar if value is not None and value.kind in {"string", "bool", "number"} else None
+    if plain not in found.values:
+        return None
+    shown = f'"{plain}"' if isinstance(plain, str) else str(plain).lower()
+    return f"`{name} = {shown}` is not carried out by this release; {found.instead}"
 
 
 def _label(block: Block, shape: Shape, file: str, problems: list[FileProblem]) -> str:

@@ -49,6 +49,22 @@ async def _run(session: Session, actor: Actor, reference: str) -> Json:
         return await runs.find_run(session, actor.account, reference, stack=stack["id"])
 
 
+async def of_stack(session: Session, actor: Actor, reference: str | None) -> str | None:
+    """For a list: what nothing bears matches nothing. Raises: ReferenceAmbiguous."""
+    try:
+        return reference and str((await stacks.get_stack(session, actor.account, reference))["id"])
+    except NotFound:
+        return reference
+
+
+async def of_repo(session: Session, actor: Actor, reference: str | None) -> str | None:
+    """As `of_stack`. Raises: ReferenceAmbiguous."""
+    try:
+        return reference and str((await stacks.get_repo(session, actor.account, reference))["id"])
+    except NotFound:
+        return reference
+
+
 async def _path_run(
     run: Annotated[str, Path(max_length=250, description="An id, a unique beginning of it, or latest.")],
     house: House,

@@ -70,6 +70,7 @@ def _run(row: Json, tests: list[Json], phases: list[Json], samples: list[Json], 
         decision_id=row["decision"],
         plan=PlanView(**plan) if (plan := planned.shown(row["spec"])) else None,
         url=f"{public_url}/runs/{row['id']}",
+        warnings=tuple(row["spec"].get("warnings") or ()),
     )
 
 

@@ -140,6 +140,7 @@ class RunView(View):
     reason: str | None
     cancel_requested: bool
     plan: PlanView | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class PlannedView(View):

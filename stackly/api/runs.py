@@ -12,7 +12,7 @@ from stackly.api.auth import Operator, Reader
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import MAX_LIMIT, Asked, Page, Slice, decode, encode
 from stackly.api.parts import House
-from stackly.api.references import RunPath
+from stackly.api.references import RunPath, of_stack
 from stackly.api.run_shape import view_of, views_of
 from stackly.api.run_view import PlannedView, RunView
 from stackly.api.stream import log_view
@@ -48,7 +48,7 @@ async def list_runs(
 ) -> Page[RunView]:
     """Newest first."""
     async with house.transactions() as session:
-        of = (await stacks.get_stack(session, actor.account, stack))["id"] if stack else None
+        of = await of_stack(session, actor, stack)
         found = await reads.list_runs(
             session,
             actor.account,

@@ -11,13 +11,14 @@ from stackly.api.auth import Reader, Registrar
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
-from stackly.api.references import StackPath
+from stackly.api.references import StackPath, of_repo
 from stackly.api.run_shape import view_of
 from stackly.api.run_view import RunView
 from stackly.api.views import FileProblemView, HistoryView, StackView, StateView
 from stackly.db import Json, Session
 from stackly.runs import reads as runs
 from stackly.stacks import reads
+from stackly.stacks.config import StackConfig
 
 router = APIRouter(prefix="/stacks", tags=["stack"])
 
@@ -53,6 +54,8 @@ def _view(row: Json, states: list[Json]) -> StackView:
         errors=[_problem(e) for e in row["errors"]],
         states=[_state(s, row["config"]) for s in states],
         reason=_reason(row, states),
+        version=row["config"].get("version"),
+        warnings=list(StackConfig.from_json(row["config"]).warnings()) if row["config"].get("name") else [],
         **shown,
     )
 
@@ -95,7 +98,7 @@ async def list_stacks(
     all: Annotated[bool, Query(description="Deregistered ones as well.")] = False,  # noqa: A002 - the CLI's word
 ) -> Page[StackView]:
     async with house.transactions() as session:
-        of = (await reads.get_repo(session, actor.account, repo))["id"] if repo else None
+        of = await of_repo(session, actor, repo)
         found = await reads.list_stacks(
             session, actor.account, limit=asked.limit, after=asked.key(2), repo=of, status=status, gone=all
         )

@@ -97,6 +97,8 @@ class StackView(View):
     states: list[StateView]
     repo_id: str
     kind: str
+    version: str | None = None
+    warnings: list[str] = Field(default=[], description="What its files ask for and do not get yet.")
 
 
 class HistoryView(View):

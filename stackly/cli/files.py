@@ -10,7 +10,6 @@ import typer
 from stackly.cli.command import Invocation, command
 from stackly.cli.exits import CommandFailed, Exit
 from stackly.cli.speech import table
-from stackly.errors import FileInvalid
 
 if TYPE_CHECKING:
     from stackly.suites.model import ResolvedSuite, ResolvedTest, Suite
@@ -32,6 +31,7 @@ class Checked:
     suite: "Suite"
     resolved: "ResolvedSuite"
     target: str
+    warnings: list[str]
 
 
 def read(file: Path) -> str:
@@ -52,10 +52,10 @@ def checked(file: Path, *, target: str | None, commit: str | None) -> Checked:
     suite = schema.parse(read(file), str(file))
     resolved = plan.resolve(suite, commit if commit is not None else head_of(file))
     place = target or _target_beside(file)
-    found = release.problems(suite, resolved, release.Offer(target=place, majors=MAJORS))
-    if found:
-        raise FileInvalid(found)
-    return Checked(suite, resolved, place)
+    offer = release.Offer(target=place, majors=MAJORS)
+    release.check(suite, resolved, offer)
+    warned = release.warnings(suite, resolved, offer)
+    return Checked(suite, resolved, place, [f"{test}: {w}" for test, found in warned.items() for w in found])
 
 
 def _target_beside(file: Path) -> str:
@@ -80,6 +80,9 @@ def validate(call: Invocation, file: File, *, target: Target = None) -> None:
     """Check a suite file; every problem is listed with file:line:column."""
     found = checked(file, target=target, commit=None)
     said = {"valid": True, "file": str(file), "name": found.suite.name, "tests": len(found.resolved.tests)}
+    said |= {"description": found.suite.description, "warnings": found.warnings}
+    for warning in found.warnings if call.say.form == "text" else ():
+        call.say.note(f"warning: {warning}")
     count = len(found.resolved.tests)
     call.say.one(said, lambda _: f"{file}: valid, {count} test{'s' if count != 1 else ''} on target {found.target}")
 

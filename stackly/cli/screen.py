@@ -188,6 +188,8 @@ def _foot(run: Json) -> Iterator[str]:
             yield f"reason     {clean(test['name'])}: {_sentence(reason)}"
     if any(t["thresholds"] for t in run["tests"]):
         yield f"thresholds {thresholds(run['tests'])}"
+    for warning in run.get("warnings", ()):
+        yield f"warning    {clean(warning)}"
     for test in run["tests"]:
         for warning in test["warnings"]:
             yield f"warning    {clean(test['name'])}: {_sentence(warning)}"

@@ -26,6 +26,7 @@ def show(stack: Json) -> str:
             ("status", stack["status"]),
             ("reason", stack["reason"]),
             ("kind", stack.get("kind")),
+            ("version", stack.get("version")),
             ("repository", stack["repo"]),
             ("path", stack["path"] or "."),
             ("ref", stack["ref"]),
@@ -41,7 +42,8 @@ def show(stack: Json) -> str:
         [[s.get(n) for n in names] for s in stack["states"]],
     )
     notes = "\n".join(clean(f"{s['name']}: {note}") for s in stack["states"] for note in _notes(s))
-    return "\n\n".join(part for part in (said, errors, states, notes) if part)
+    warnings = "\n".join(f"warning: {clean(w)}" for w in stack.get("warnings", ()))
+    return "\n\n".join(part for part in (said, errors, warnings, states, notes) if part)
 
 
 def _notes(state: Json) -> list[str]:

@@ -51,7 +51,7 @@ def sample_of(test: TestRecord, given: Sampled) -> tuple[Sample, list[str]]:
         result=result,
         artifacts=artifacts,
     )
-    return sample, sorted({*outcome.warnings, *judged.warnings})
+    return sample, sorted({*outcome.warnings, *judged.warnings, *test.spec.get("warnings", ())})
 
 
 def _fingerprint(given: Sampled) -> dict[str, Any]:

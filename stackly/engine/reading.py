@@ -66,13 +66,15 @@ def _suite(sources: Sources, platform: Platform, config: StackConfig, commit: st
         raise FileInvalid([FileProblem(_in(sources.path, CONFIG), 1, 1, f"The suite {name} is not in this directory.")])
     suite = schema.parse(sources.files[name], file)
     resolved = plan.resolve(suite, commit)
-    release.check(suite, resolved, Offer(target=config.target, majors=platform.majors))
-    tests = [{**jsonform.to_json(t), "ruler": plan.ruler(t)} for t in resolved.tests]
+    offer = Offer(target=config.target, majors=platform.majors)
+    release.check(suite, resolved, offer)
+    warned = release.warnings(suite, resolved, offer)
+    tests = [{**jsonform.to_json(t), "ruler": plan.ruler(t), "warnings": warned[t.test]} for t in resolved.tests]
     return {
         "name": resolved.name,
         "digest": plan.digest(resolved),
         "parallel": resolved.parallel,
-        "timeout_s": resolved.timeout_s,
+        "timeout_s": min(resolved.timeout_s, config.budget.max_duration_s),
         "tests": tests,
     }
 

@@ -96,10 +96,8 @@ def new_run(
         "environment": config.environment(state) or "",
         "policies": [dict(p) for p in found.policies],
         "suite": found.suite,
-        "budget": {
-            "max_duration_s": config.budget.max_duration_s,
-            "max_machine_hours": config.budget.max_machine_hours,
-        },
+        "budget": {"max_duration_s": config.budget.max_duration_s},
+        "warnings": list(config.warnings()),
     }
     kind = RunKind.BENCHMARK if found.suite else RunKind.DEPLOY
     return NewRun(

@@ -161,13 +161,16 @@ def _quota(policy: Policy, quota: Quota, facts: Facts) -> _Found:
     found = _Found()
     for name in _QUOTAS:
         limit = getattr(quota, name)
-        if limit is not None:
+        if limit is not None and name in facts.counts and name in facts.asks:
             found += _limit(policy, name, limit, facts)
+        elif limit is not None:  # of an earlier release: what nobody counted is never recorded as 0
+            said = f"{name.replace('_', ' ')}: {limit} allowed, and this release counts none"
+            found += _Found(reasons=(Reason(policy.name, ALLOW, "quota", said),))
     return found
 
 
 def _limit(policy: Policy, name: str, limit: int, facts: Facts) -> _Found:
-    asked, used = facts.asks.get(name, 0), facts.counts.get(name, 0)
+    asked, used = facts.asks[name], facts.counts[name]
     shown = name.replace("_", " ")
     said = f"{shown}: {used} in use, {asked} asked, {limit} allowed"
     if used + asked <= limit:

@@ -6,8 +6,8 @@ from typing import Any
 
 from stackly import hcl
 from stackly.errors import FileInvalid, FileProblem
-from stackly.hcl_shape import Field, Read, Shape, json_schema, lasting, matching, one_of, read_all, whole
-from stackly.policy.model import ALL_DAY, ALL_DAYS, DAYS, ApprovalRule, Deny, Hours, Policy, Quota, Window
+from stackly.hcl_shape import Field, Read, Shape, Unbuilt, json_schema, lasting, matching, one_of, read_all, whole
+from stackly.policy.model import ALL_DAY, ALL_DAYS, DAYS, ApprovalRule, Deny, Hours, Policy, Window
 from stackly.policy.windows import zone
 
 MAX_BYTES = 64 * 1024
@@ -39,8 +39,8 @@ def schema() -> dict[str, Any]:
 def _contradictions(read: Read, file: str) -> list[FileProblem]:
     """What is wrong only in company."""
     out: list[FileProblem] = []
-    if not any(read.blocks[name] for name in ("schedule", "approval", "quota")):
-        message = "the policy rules nothing; give it a schedule, an approval or a quota"
+    if not any(read.blocks[name] for name in ("schedule", "approval")):
+        message = "the policy rules nothing; give it a schedule or an approval"
         out.append(FileProblem(file, read.line, read.column, message))
     schedule = read.block("schedule")
     for deny in schedule.blocks["deny"] if schedule else ():
@@ -51,14 +51,13 @@ def _contradictions(read: Read, file: str) -> list[FileProblem]:
 
 
 def _policy(read: Read) -> Policy:
-    schedule, approval, quota = read.block("schedule"), read.block("approval"), read.block("quota")
+    schedule, approval = read.block("schedule"), read.block("approval")
     action = read.block("action")
     return Policy(
         name=read.label,
         environment=read.fields["environment"],
         schedule=_window(schedule) if schedule else None,
         approval=_approval(approval) if approval else None,
-        quota=Quota(**{name.removeprefix("max_"): limit for name, limit in quota.fields.items()}) if quota else None,
         on_violation=action.fields["on_violation"] if action else "queue",
     )
 
@@ -140,7 +139,6 @@ def _zone(text: str) -> str:
     return text
 
 
-_WHOLE = (("minimum", 0),)
 _GROUP = matching(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}", "a group's name")
 
 DENY = Shape(
@@ -183,16 +181,6 @@ APPROVAL = Shape(
         Field("expires", "string", "How long a request stays open.", check=lasting("1m", "90d")),
     ),
 )
-QUOTA = Shape(
-    "quota",
-    "How much at once.",
-    fields=(
-        Field("max_runs", "number", "Runs at the same time.", check=whole(0, 10_000), schema=_WHOLE),
-        Field("max_machines", "number", "Machines at the same time.", check=whole(0, 100_000), schema=_WHOLE),
-        Field("max_cores", "number", "Cores at the same time.", check=whole(0, 1_000_000), schema=_WHOLE),
-        Field("max_runs_per_event", "number", "Runs one event may make.", check=whole(0, 10_000), schema=_WHOLE),
-    ),
-)
 ACTION = Shape(
     "action",
     "What a violation does.",
@@ -200,7 +188,7 @@ ACTION = Shape(
         Field(
             "on_violation",
             "string",
-            "queue waits for the window or the quota; deny rejects.",
+            "queue waits for the window; deny rejects.",
             "queue",
             check=one_of("queue", "deny"),
             schema=(("enum", ["queue", "deny"]),),
@@ -218,7 +206,8 @@ POLICY = Shape(
             check=matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "an environment's name"),
         ),
     ),
-    blocks=(SCHEDULE, APPROVAL, QUOTA, ACTION),
+    blocks=(SCHEDULE, APPROVAL, ACTION),
+    unbuilt=(Unbuilt("quota", "delete it: nothing counts runs, machines or cores yet"),),
     label=_NAME,
     many=True,
 )

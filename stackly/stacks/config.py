@@ -11,7 +11,6 @@ from stackly.policy import canonical
 from stackly.stacks.config_schema import (
     DEFAULT_DURATION_S,
     DEFAULT_LOOSE_S,
-    DEFAULT_MACHINE_HOURS,
     MARK_LOOSE,
     STACK,
 )
@@ -36,21 +35,12 @@ class Trigger:
     """Shape: no `branches` means all branches; `paths` are added to the stack's own directory."""
 
     branches: tuple[str, ...] = ()
-    pull_requests: bool = True
     paths: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    benchmark: str | None = None
-    drift: str | None = None
-    timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     max_duration_s: int = DEFAULT_DURATION_S
-    max_machine_hours: float = DEFAULT_MACHINE_HOURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +74,8 @@ class StackConfig:
     hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     suite: str | None = None
     target: str = "local"
-    execution: str = "stack"
     infrastructure: str = "ephemeral"
     trigger: Trigger = Trigger()
-    schedule: Schedule = Schedule()
     budget: Budget = Budget()
     deregister: Deregister = Deregister()
     states: tuple[State, ...] = ()
@@ -114,6 +102,11 @@ class StackConfig:
         """What policies compare with; only text counts."""
         value = self.state_variables(state).get("environment")
         return value if isinstance(value, str) else None
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the file asks for and does not get yet, a sentence each."""
+        named = [(point, name) for point, names in sorted(self.hooks.items()) for name in names]
+        return tuple(f"hook {name} at {point} is not run yet" for point, name in named)
 
     def as_json(self) -> dict[str, Any]:
         """Shape: plain JSON; `from_json` gives an equal value back, places of policies included."""
@@ -175,10 +168,8 @@ def _config(read: Read) -> StackConfig:
         hooks=_hooks(read),
         suite=fields["suite"],
         target=fields["target"],
-        execution=fields["execution"],
         infrastructure=fields["infrastructure"],
         trigger=_trigger(read.block("trigger")),
-        schedule=_schedule(read.block("schedule")),
         budget=_budget(read.block("budget")),
         deregister=_deregister(read.block("deregister")),
         states=tuple(_state(state) for state in read.blocks["state"]),
@@ -207,17 +198,11 @@ def _hooks(read: Read) -> dict[str, tuple[str, ...]]:
 
 
 def _trigger(read: Read | None) -> Trigger:
-    return Trigger(**read.fields) if read else Trigger()
-
-
-def _schedule(read: Read | None) -> Schedule:
-    return Schedule(**read.fields) if read else Schedule()
+    return Trigger(read.fields["branches"], read.fields["paths"]) if read else Trigger()
 
 
 def _budget(read: Read | None) -> Budget:
-    if read is None:
-        return Budget()
-    return Budget(int(read.fields["max_duration"]), float(read.fields["max_machine_hours"]))
+    return Budget() if read is None else Budget(int(read.fields["max_duration"]))
 
 
 def _deregister(read: Read | None) -> Deregister:

@@ -34,14 +34,8 @@ stack "orders" {
     paths    = ["src/storage/**", "Makefile"]
   }
 
-  schedule {
-    benchmark = "0 3 * * *"
-    timezone  = "Europe/Berlin"
-  }
-
   budget {
-    max_duration      = "3h"
-    max_machine_hours = 24
+    max_duration = "3h"
   }
 
   state "large" {
@@ -83,7 +77,22 @@ ends with `/` names directories only. Case counts.
 
 def page() -> str:
     """Shape: Markdown, one section a block."""
-    return "\n".join([_HEAD, *_sections(STACK, ())])
+    return "\n".join([_HEAD, *_sections(STACK, ()), *_later()])
+
+
+def _later() -> list[str]:
+    """What is refused because nothing carries it out yet."""
+    out = ["## Not carried out yet", "", "These words are refused at their line, each with what to do instead.", ""]
+    return out + [f"- {line}" for line in _unbuilt(STACK, ())] + [""]
+
+
+def _unbuilt(shape: Shape, above: tuple[str, ...]) -> list[str]:
+    path = (*above, shape.name)
+    own = [
+        f"`{' > '.join((*path[1:], u.name))}{' = ' + json.dumps(u.values[0]) if u.values else ''}`: {u.instead}"
+        for u in shape.unbuilt
+    ]
+    return own + [line for block in shape.blocks for line in _unbuilt(block, path)]
 
 
 def schema() -> str:

@@ -3,31 +3,25 @@
 import re
 from typing import Any
 
-from stackly.hcl_shape import Field, Shape, between, lasting, matching, one_of
+from stackly.hcl_shape import Field, Shape, Unbuilt, lasting, matching, one_of
 from stackly.hcl_shape import json_schema as schema_of
-from stackly.policy.windows import zone
-from stackly.stacks.config_cron import cron
 
-TARGETS = ("local", "docker", "yandex", "module")
-EXECUTIONS = ("stack", "modules")
-INFRASTRUCTURES = ("ephemeral", "standing")
+TARGETS = ("local", "docker", "module")
+EXECUTIONS = ("stack",)
+INFRASTRUCTURES = ("ephemeral",)
+# Names that a file may hold although no hook is run yet; a run says so.
+HOOKS = ("validate_quotas", "notify_slack")
 MARK_LOOSE, AUTO_DESTROY = "mark_loose", "auto_destroy"
 NAME = r"[a-z][a-z0-9_-]{0,62}"
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 
 DEFAULT_DURATION_S = 4 * 3600
-DEFAULT_MACHINE_HOURS = 50.0
 DEFAULT_LOOSE_S = 24 * 3600
 
 
 def json_schema() -> dict[str, Any]:
     """Shape: JSON Schema 2020-12 of the file in HCL's JSON form, `{"stack": {"name": {...}}}`."""
     return schema_of(STACK, "stackly.hcl")
-
-
-def _zone(text: str) -> str:
-    zone(text)
-    return text
 
 
 def _path(text: str) -> str:
@@ -48,24 +42,30 @@ def _glob(text: str) -> str:
 
 
 _POLICY = matching(NAME, "a policy's name")
-_HOOK = matching(NAME, "a hook's name")
-_HOURS = between(0.1, 100_000)
+
+
+def _hook(text: str) -> str:
+    if text not in HOOKS:
+        raise ValueError(
+            f"hooks are not carried out by this release, and `{text}` is none of {', '.join(HOOKS)}; delete it"
+        )
+    return text
 
 
 def _choice(name: str, about: str, choices: tuple[str, ...], default: str) -> Field:
     return Field(name, "string", about, default, check=one_of(*choices), schema=(("enum", list(choices)),))
 
 
-def _texts(name: str, about: str, check: Any) -> Field:
-    return Field(name, "list", about, (), check=check)
+def _texts(name: str, about: str, check: Any, schema: tuple[tuple[str, Any], ...] = ()) -> Field:
+    return Field(name, "list", about, (), check=check, schema=schema)
 
 
 _VARIABLES = Shape("variables", "Terraform variables of the module; literals only.", free=True)
 _HOOKS = Shape(
     "hooks",
-    "Hooks by name, in order. A failing pre hook ends the run, a failing post hook is recorded.",
+    "Hooks by name. None is run yet: a run that has some says so in its warnings.",
     fields=tuple(
-        _texts(f"{when}_{what}", f"Run {when}-{what}.", _HOOK)
+        _texts(f"{when}_{what}", f"For {when}-{what}; not run yet.", _hook, (("enum", list(HOOKS)),))
         for what in ("plan", "apply", "benchmark", "destroy")
         for when in ("pre", "post")
     ),
@@ -75,26 +75,24 @@ _TRIGGER = Shape(
     "Which changes start a run.",
     fields=(
         _texts("branches", "Branch patterns; all branches if left out.", _glob),
-        Field("pull_requests", "bool", "Whether pull requests start runs.", default=True),
+        Field(
+            "pull_requests",
+            "bool",
+            "Runs of a pull request are those of its branch.",
+            default=True,
+            schema=(("enum", [True]),),
+        ),
         _texts("paths", "Repository patterns added to the stack's own directory and local modules.", _glob),
     ),
-)
-_SCHEDULE = Shape(
-    "schedule",
-    "Runs by the clock; at least 15 minutes apart.",
-    fields=(
-        Field("benchmark", "string", "Cron line of a benchmark.", check=cron),
-        Field("drift", "string", "Cron line of a drift check.", check=cron),
-        Field("timezone", "string", "IANA zone as Area/City.", "UTC", check=_zone),
-    ),
+    unbuilt=(Unbuilt("pull_requests", "name the branches that start runs in `branches`", (False,)),),
 )
 _BUDGET = Shape(
     "budget",
-    "A plan over the budget is refused; a machine past it switches itself off.",
+    "How long a run may last.",
     fields=(
         Field("max_duration", "string", "Longest run, for example 3h.", DEFAULT_DURATION_S, check=lasting("1m", "48h")),
-        Field("max_machine_hours", "number", "Machines times hours.", DEFAULT_MACHINE_HOURS, check=_HOURS),
     ),
+    unbuilt=(Unbuilt("max_machine_hours", "delete it: nothing counts machine-hours yet; use `max_duration`"),),
 )
 _DEREGISTER = Shape(
     "deregister",
@@ -128,10 +126,16 @@ STACK = Shape(
         _texts("policies", "Policies that judge every run of this stack.", _POLICY),
         Field("suite", "string", "Suite file; suite.yaml if there is one.", check=_path),
         _choice("target", "Where machines come from.", TARGETS, "local"),
-        _choice("execution", "One Terraform run, or one a module.", EXECUTIONS, "stack"),
-        _choice("infrastructure", "Per test, or deployed once.", INFRASTRUCTURES, "ephemeral"),
+        _choice("execution", "One Terraform run.", EXECUTIONS, "stack"),
+        _choice("infrastructure", "Machines are made for each test.", INFRASTRUCTURES, "ephemeral"),
     ),
-    blocks=(_VARIABLES, _HOOKS, _TRIGGER, _SCHEDULE, _BUDGET, _DEREGISTER, _STATE),
+    blocks=(_VARIABLES, _HOOKS, _TRIGGER, _BUDGET, _DEREGISTER, _STATE),
+    unbuilt=(
+        Unbuilt("schedule", "delete it, and start runs by `git push` or `stackly run start`"),
+        Unbuilt("execution", "delete it: a stack is one Terraform run", ("modules",)),
+        Unbuilt("infrastructure", "delete it: machines are made for each test", ("standing",)),
+        Unbuilt("target", "write local or docker", ("yandex",)),
+    ),
     label=NAME,
     required=True,
 )

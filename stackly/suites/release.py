@@ -43,6 +43,21 @@ def check(suite: Suite, resolved: ResolvedSuite, offer: Offer) -> None:
         raise FileInvalid(found)
 
 
+_SIZES = ("cores", "memory_gb", "disk_gb")
+
+
+def warnings(suite: Suite, resolved: ResolvedSuite, offer: Offer) -> dict[str, list[str]]:
+    """What a test asks for by name and no target gives: its machines share this computer. Shape: by test."""
+    return {test.test: list(_unlimited(test, offer, suite.where)) for test in resolved.tests}
+
+
+def _unlimited(test: ResolvedTest, offer: Offer, where: Mapping[str, object]) -> Iterator[str]:
+    for node in test.topology.nodes:
+        asked = [size for size in _SIZES if f"{test.path}.topology.nodes.{node.name}.{size}" in where]
+        if asked:
+            yield f"{', '.join(asked)} of node {node.name}: nothing on target {offer.target} limits them"
+
+
 def _database(test: ResolvedTest, offer: Offer, _: Mapping[str, object]) -> Found:
     asked = test.database
     if asked.connection:
@@ -85,6 +100,8 @@ def _load(test: ResolvedTest, _: Offer, where: Mapping[str, object]) -> Found:
         yield "faults", "`faults` are not in this release; delete them."
     if test.measure.prepare == "each":
         yield "measure.prepare", "`each` is not in this release; write `once`: every sample gets a fresh copy."
+    if f"{test.path}.measure.repeats.max" in where and test.measure.repeats_max != test.measure.repeats_min:
+        yield "measure.repeats.max", "More samples on demand are not in this release; write one number of `repeats`."
     asked = test.comparison
     if asked.baseline not in {"", "none"}:
         yield (

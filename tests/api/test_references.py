@@ -149,6 +149,11 @@ async def test_a_repository(api: httpx.AsyncClient, named: None, reference: str,
     assert await means(api, "repo", reference) == meant
 
 
+@pytest.mark.parametrize("path", ["/runs?stack=nothing", "/stacks?repo=nothing"])
+async def test_a_list_of_what_nothing_bears_is_empty(api: httpx.AsyncClient, named: None, path: str) -> None:
+    assert (await api.get(f"/api/v1{path}")).json()["items"] == []
+
+
 async def test_a_refusal_lists_what_was_meant_with_where_it_is(api: httpx.AsyncClient, named: None) -> None:
     refused = (await api.get("/api/v1/resolve/stack", params={"reference": "orders"})).json()
     where = {"repository": "other/shop", "path": "orders", "ref": "refs/heads/feature/x", "status": "active"}

@@ -41,11 +41,12 @@ class Seeded:
     side: str = "candidate"
     n: str = "1"
     name: str = "raw.log"
+    noun: str = "stack"
 
     def fill(self, path: str) -> str:
         for key, value in vars(self).items():
             path = path.replace("{" + key + "}", value)
-        return path
+        return f"{path}?reference={self.stack}" if path.startswith("/api/v1/resolve/") else path
 
 
 _ROWS = """

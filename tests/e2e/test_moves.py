@@ -65,7 +65,9 @@ def test_moved_and_changed_it_waits_and_one_command_ends_that(platform: House, c
     run = _move(platform, repo, {"new/main.tf": PLAIN_TF.replace("first", "second")})
     assert (run["status"], run["changed"]) == ("succeeded", True), run
     waiting = platform.stack(old["id"])
-    new = platform.stack("mv-changed")
+    with pytest.raises(Refused):
+        platform.stack("mv-changed")
+    (new,) = [s for s in platform.get("stacks", repo=repo.id)["items"] if s["path"] == "new"]
     assert (waiting["status"], new["status"], new["states"]) == ("loose", "active", [])
     command = f"`stackly stack associate {old['id']} {new['id']}` to do it anyway"
     assert waiting["reason"] == f"the plan against new would add 0, change 1, destroy 0; {command}"

@@ -72,7 +72,7 @@ def test_no_window_keeps_a_teardown_or_a_look_waiting(kind: str) -> None:
 
 def test_an_obligation_is_carried_out_whatever_the_policies_say() -> None:
     shut = Policy("all", schedule=Window(deny=(Deny("ever"),)), approval=ApprovalRule(), quota=Quota(runs=0))
-    assert decide([shut], facts(kind="destroy", asks={"runs": 1}), "teardown").outcome == "allow"
+    assert decide([shut], facts(kind="destroy", counts={"runs": 0}, asks={"runs": 1}), "teardown").outcome == "allow"
 
 
 def test_a_person_s_destroy_of_production_still_needs_its_approval() -> None:
@@ -173,7 +173,17 @@ def test_quota_queues_what_will_fit_and_denies_what_never_can() -> None:
     full = decide([quota], facts(counts={"machines": 8}, asks={"machines": 3}), "admit")
     assert (full.outcome, full.flips[0].count) == ("hold", 1)
     assert decide([quota], facts(counts={"machines": 7}, asks={"machines": 3}), "admit").outcome == "allow"
-    assert decide([quota], facts(asks={"machines": 11}), "admit").outcome == "deny"
+    assert decide([quota], facts(counts={"machines": 0}, asks={"machines": 11}), "admit").outcome == "deny"
+
+
+def test_what_nobody_counted_is_never_recorded_as_a_number() -> None:
+    quota = Policy("q", quota=Quota(machines=10, cores=1))
+    for uncounted in (facts(), facts(asks={"machines": 3}), facts(counts={"machines": 8})):
+        decision = decide([quota], uncounted, "admit")
+        assert [r.text for r in decision.reasons] == [
+            "machines: 10 allowed, and this release counts none",
+            "cores: 1 allowed, and this release counts none",
+        ]
 
 
 def test_an_error_in_one_policy_holds_and_is_shown_beside_the_others() -> None:

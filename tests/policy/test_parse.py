@@ -4,7 +4,7 @@ import jsonschema
 import pytest
 
 from stackly.errors import FileInvalid
-from stackly.policy.model import ApprovalRule, Deny, Hours, Policy, Quota, Window
+from stackly.policy.model import ApprovalRule, Deny, Hours, Policy, Window
 from stackly.policy.parse import policies, policies_with_lines, schema
 
 # The two examples people start from, indented as they are found.
@@ -54,10 +54,6 @@ policy "all" {
     allowed_groups = ["b", "a"]
     expires        = "1d12h"
   }
-  quota {
-    max_runs           = 4
-    max_runs_per_event = 2
-  }
   action {
     on_violation = "deny"
   }
@@ -92,7 +88,6 @@ def test_every_part_arrives() -> None:
         except_dates=(date(2026, 1, 1), date(2026, 12, 25)),
     )
     assert policy.approval == ApprovalRule(min_approvers=3, allowed_groups=("a", "b"), expires_s=36 * 3600)
-    assert policy.quota == Quota(runs=4, runs_per_event=2)
     assert policy.on_violation == "deny"
     assert Policy.from_json(policy.as_json()) == policy
 
@@ -106,7 +101,6 @@ def test_the_digest_is_of_the_meaning_and_of_all_of_it() -> None:
         ("2027-01-04", "2027-01-05"),
         ("= 3", "= 2"),
         ('"deny"', '"queue"'),
-        ("4\n", "5\n"),
     ):
         assert policies(EVERYTHING.replace(old, new, 1), "q")[0].digest != policy.digest
 
@@ -131,9 +125,14 @@ def test_the_digest_is_of_the_meaning_and_of_all_of_it() -> None:
         ("= 3", "= 1.5", 19, "not a whole number"),
         ("= 3", '= "3"', 19, "must be a number"),
         ('"1d12h"', '"36"', 21, "no duration"),
-        ('"deny"\n  }\n}', '"warn"\n  }\n}', 28, "not one of queue, deny"),
-        ("max_runs  ", "max_rums  ", 24, "unknown attribute `max_rums`"),
-        ("action {", "actions {", 27, "unknown block `actions`"),
+        ('"deny"\n  }\n}', '"warn"\n  }\n}', 24, "not one of queue, deny"),
+        ("action {", "actions {", 23, "unknown block `actions`"),
+        (
+            "  action {",
+            "  quota {\n    max_runs = 4\n  }\n  action {",
+            23,
+            "`quota` is not carried out by this release; delete",
+        ),
         ('deny "lunch"', 'deny "freeze"', 13, "the first is in line 9"),
         ('deny "lunch"', "deny", 13, "one name"),
         ('policy "all"', 'policy "All"', 2, "must match"),

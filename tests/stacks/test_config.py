@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -9,7 +10,6 @@ from stackly.errors import FileInvalid, FileProblem
 from stackly.stacks.config import (
     Budget,
     PolicyName,
-    Schedule,
     StackConfig,
     State,
     Trigger,
@@ -17,7 +17,6 @@ from stackly.stacks.config import (
     parse,
     unknown_policies,
 )
-from stackly.stacks.config_cron import cron
 from stackly.stacks.config_schema import json_schema
 
 SMALL = """stack "example" {
@@ -44,21 +43,15 @@ EVERYTHING = (
     SMALL[:-2]
     + """  suite     = "suite.yaml"
   target    = "docker"
-  execution = "modules"
-  infrastructure = "standing"
+  execution = "stack"
+  infrastructure = "ephemeral"
   trigger {
     branches      = ["main", "release/*"]
-    pull_requests = false
+    pull_requests = true
     paths         = ["src/**", "contrib/**"]
   }
-  schedule {
-    benchmark = "0 3 * * *"
-    drift     = "15 * * * *"
-    timezone  = "Europe/Berlin"
-  }
   budget {
-    max_duration      = "3h"
-    max_machine_hours = 24
+    max_duration = "3h"
   }
   state "staging" {
     variables {
@@ -94,10 +87,9 @@ def test_every_line_is_optional() -> None:
 
 def test_every_part_arrives() -> None:
     config = parse(EVERYTHING, "f")
-    assert (config.suite, config.target, config.execution) == ("suite.yaml", "docker", "modules")
-    assert config.trigger == Trigger(("main", "release/*"), pull_requests=False, paths=("src/**", "contrib/**"))
-    assert config.schedule == Schedule("0 3 * * *", "15 * * * *", "Europe/Berlin")
-    assert config.budget == Budget(3 * 3600, 24.0)
+    assert (config.suite, config.target) == ("suite.yaml", "docker")
+    assert config.trigger == Trigger(("main", "release/*"), paths=("src/**", "contrib/**"))
+    assert config.budget == Budget(3 * 3600)
     assert config.states == (State("staging", {"environment": "staging", "sizes": [1, 2.5, {"a": None}]}),)
     assert (config.environment(), config.environment("staging")) == ("prod", "staging")
     assert config.state_variables("staging")["region"] == "us-west-2"
@@ -121,20 +113,15 @@ def test_storage_loses_nothing(text: str) -> None:
         ("pre_plan", "pre_plam", 15, "unknown attribute `pre_plam`"),
         ('"suite.yaml"', '"../suite.yaml"', 18, "no path inside"),
         ('"docker"', '"dokcer"', 19, "not one of local, docker"),
-        ('"modules"', '"module"', 20, "not one of stack, modules"),
-        ('"standing"', "true", 21, "text in quotes"),
+        ('execution = "stack"', 'execution = "module"', 20, "not one of stack"),
+        ('"ephemeral"', "true", 21, "text in quotes"),
         ('"release/*"', '"/release"', 23, "relative to the repository"),
-        ("= false", '= "no"', 24, "true or false"),
-        ('"0 3 * * *"', '"0 3 * *"', 28, "five"),
-        ('"0 3 * * *"', '"61 3 * * *"', 28, "no minute"),
-        ('"0 3 * * *"', '"*/10 * * * *"', 28, "at least 15"),
-        ('"Europe/Berlin"', '"CET"', 30, "Area/City"),
-        ('"3h"', '"3"', 33, "no duration"),
-        ('"3h"', '"3d"', 33, "outside 1m to 48h"),
-        ("= 24", "= -1", 34, "outside 0.1"),
-        ('state "staging"', 'state "default"', 36, "the stack itself"),
-        ('state "staging"', "state", 36, "one name"),
-        ("budget {", "budgets {", 32, "unknown block `budgets`"),
+        ("= true", '= "no"', 24, "true or false"),
+        ('"3h"', '"3"', 28, "no duration"),
+        ('"3h"', '"3d"', 28, "outside 1m to 48h"),
+        ('state "staging"', 'state "default"', 30, "the stack itself"),
+        ('state "staging"', "state", 30, "one name"),
+        ("budget {", "budgets {", 27, "unknown block `budgets`"),
         ('stack "example"', 'stack "Example"', 1, "must match"),
     ],
 )
@@ -148,13 +135,13 @@ def test_each_mistake_is_named_at_its_line(old: str, new: str, line: int, says: 
 
 def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
     text = EVERYTHING.replace('"docker"', '"x"').replace('"3h"', '"x"').replace("hooks {", "hook {")
-    text = text.replace('"Europe/Berlin"', '"EST"')
-    assert [line for line, _, _ in refused(text)] == [14, 19, 30, 33]
+    text = text.replace('"release/*"', '"/x"')
+    assert [line for line, _, _ in refused(text)] == [14, 19, 23, 28]
 
 
 def test_what_is_set_twice_hides_no_other_mistake() -> None:
     text = EVERYTHING.replace('  suite     = "suite.yaml"\n', '  suite = "a.yaml"\n  suite = "b.yaml"\n')
-    text = text.replace('"docker"', '"x"').replace("trigger {", "triggers {").replace('"0 3 * * *"', "var.x")
+    text = text.replace('"docker"', '"x"').replace("trigger {", "triggers {").replace('"3h"', "var.x")
     found = refused(text)
     assert [line for line, _, _ in found] == [19, 20, 23, 29]
     assert all(column > 1 for _, column, _ in found)
@@ -186,36 +173,57 @@ def test_unknown_policies_keep_their_place_through_storage() -> None:
 
 
 def test_the_kind_follows_from_suite_and_infrastructure() -> None:
-    small, standing = parse(SMALL, "f"), parse(EVERYTHING, "f")
+    small, standing = parse(SMALL, "f"), replace(parse(SMALL, "f"), infrastructure="standing")
     assert [kind(small, True), kind(standing, True)] == ["ephemeral", "standing"]
     assert [kind(small, False), kind(standing, False)] == ["plain", "plain"]
 
 
-@pytest.mark.parametrize("line", ["0 3 * * *", "*/15 * * * *", "0,30 9-17 * * MON-FRI", "5 0 29 2 *", "0 */6 1,15 * *"])
-def test_cron_lines_that_are_fine(line: str) -> None:
-    assert cron(line) == line
-
-
 @pytest.mark.parametrize(
-    "line",
+    ("old", "new", "line", "says"),
     [
-        "* * * * *",
-        "0,10 * * * *",
-        "59,0 * * * *",
-        "50/5 3 * * *",
-        "0 3 31 2 *",
-        "0 3 * * 7",
-        "0 24 * * *",
-        "5-1 * * * *",
-        "*/0 * * * *",
-        "@daily",
-        "0 3 L * *",
-        "0 3 * * MON-",
+        (
+            "  budget {",
+            '  schedule {\n    benchmark = "0 3 * * *"\n  }\n  budget {',
+            27,
+            "`schedule` is not carried out",
+        ),
+        ('"stack"\n', '"modules"\n', 20, '`execution = "modules"` is not carried out'),
+        ('"ephemeral"', '"standing"', 21, '`infrastructure = "standing"` is not carried out'),
+        ('"docker"', '"yandex"', 19, '`target = "yandex"` is not carried out'),
+        ("= true", "= false", 24, "`pull_requests = false` is not carried out"),
+        ('= "3h"', '= "3h"\n    max_machine_hours = 24', 29, "`max_machine_hours` is not carried out"),
+        ('"validate_quotas"', '"page_me"', 15, "hooks are not carried out by this release"),
+        ('"notify_slack"', '"notify_slack", "x"', 16, "hooks are not carried out by this release"),
     ],
 )
-def test_cron_lines_that_are_not(line: str) -> None:
-    with pytest.raises(ValueError, match=r"`|step"):
-        cron(line)
+def test_what_nothing_carries_out_is_refused_where_it_stands(old: str, new: str, line: int, says: str) -> None:
+    assert old in EVERYTHING
+    ((at, column, message),) = refused(EVERYTHING.replace(old, new, 1))
+    assert (at, column >= 1) == (line, True)
+    assert says in message
+    assert "; " in message, "what to do is said as well"
+
+
+def test_hooks_that_are_not_run_are_warned_of() -> None:
+    assert parse(SMALL, "f").warnings() == (
+        "hook notify_slack at post_apply is not run yet",
+        "hook validate_quotas at pre_plan is not run yet",
+    )
+    assert parse('stack "s" {\n}\n', "f").warnings() == ()
+
+
+def test_what_an_earlier_release_registered_is_still_read() -> None:
+    stored = parse(SMALL, "f").as_json() | {
+        "execution": "modules",
+        "target": "yandex",
+        "schedule": {"benchmark": "0 3 * * *", "drift": None, "timezone": "UTC"},
+        "budget": {"max_duration_s": 60, "max_machine_hours": 24.0},
+        "trigger": {"branches": [], "pull_requests": False, "paths": []},
+        "hooks": {"pre_apply": ["page_me"]},
+    }
+    config = StackConfig.from_json(json.loads(json.dumps(stored)))
+    assert (config.target, config.budget.max_duration_s) == ("yandex", 60)
+    assert config.warnings() == ("hook page_me at pre_apply is not run yet",)
 
 
 CHECK = jsonschema.Draft202012Validator(json_schema())

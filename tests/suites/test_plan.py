@@ -9,7 +9,7 @@ from stackly.errors import FileInvalid
 from stackly.suites import jsonform
 from stackly.suites.model import PHASES, ResolvedSuite, ResolvedTest
 from stackly.suites.plan import digest, resolve, ruler
-from stackly.suites.release import Offer, check, problems
+from stackly.suites.release import Offer, check, problems, warnings
 from stackly.suites.schema import parse
 
 FILES = Path(__file__).parent / "files"
@@ -90,6 +90,7 @@ def test_this_release_refuses_what_it_cannot_do_by_line() -> None:
         "patroni",
         "pgbouncer",
         "exporters",
+        "measure",
         "faults",
         "comparison",
     }
@@ -115,6 +116,7 @@ def test_this_release_refuses_what_it_cannot_do_by_line() -> None:
         ("comparison: {order: interleaved}", "Interleaved"),
         ("comparison: {alpha: 0.05}", "`alpha`"),
         ("comparison: {baseline: v1}", "baseline"),
+        ("measure: {repeats: {min: 2, max: 5}}", "More samples on demand"),
     ],
 )
 def test_each_refusal(added: str, says: str) -> None:
@@ -123,6 +125,16 @@ def test_each_refusal(added: str, says: str) -> None:
     assert len(found) == 1, found
     assert says in found[0].message
     assert found[0].line == 7
+
+
+def test_sizes_that_nothing_limits_are_warned_of_where_they_were_asked_for() -> None:
+    offer = Offer("local", ("17",))
+    asked = "topology: {nodes: {d: {roles: [postgres], cores: 64, disk_gb: 9}, g: {roles: [generator]}}}"
+    suite = parse(SMALLEST.replace("    thresholds:", f"    {asked}\n    thresholds:"), "f")
+    said = "cores, disk_gb of node d: nothing on target local limits them"
+    assert warnings(suite, resolve(suite, ""), offer) == {"tpcb": [said]}
+    suite = parse(SMALLEST, "f")
+    assert warnings(suite, resolve(suite, ""), offer) == {"tpcb": []}
 
 
 def test_a_connection_is_refused_too() -> None:
