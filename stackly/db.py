@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import Text
 
-from stackly.errors import Unavailable, of_os
+from stackly.errors import Invalid, Unavailable, of_os
 
 # A session is a connection inside a transaction: rows become frozen models at the store, and nothing maps identities.
 Session: TypeAlias = AsyncConnection
@@ -77,10 +77,10 @@ def transactions(on: AsyncEngine) -> Transactions:
             async with on.begin() as session:
                 yield session
         except (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
-            unavailable = kind_of(e)
-            if unavailable is None:
+            known = _refused(e) or kind_of(e)  # the driver takes a bad text for a bad connection
+            if known is None:
                 raise
-            raise unavailable from e
+            raise known from e
 
     return transaction
 
@@ -113,6 +113,24 @@ def kind_of(e: Exception) -> Unavailable | None:
     unreachable = (OperationalError, InterfaceError, PoolTimeoutError, OSError, asyncpg.PostgresConnectionError)
     if isinstance(e, unreachable) or isinstance(cause, asyncpg.InterfaceError) or state[:2] == "08":
         return Unavailable("Postgres is not reachable; it is retried.")
+    return None
+
+
+# Postgres' own words for U+0000 in a text and in JSON; and its driver's, for half a surrogate pair.
+_NO_TEXT = frozenset({"22021", "22P05"})
+
+
+class TextRefused(Invalid):
+    title = "A text cannot be stored."
+
+
+def _refused(e: Exception) -> TextRefused | None:
+    """The last line of defence: each text is looked at where it enters (`texts`)."""
+    orig = e.orig if isinstance(e, DBAPIError) else e
+    state = str(getattr(orig, "sqlstate", ""))
+    detail = getattr(getattr(orig, "__cause__", None), "detail", None) or ""
+    if state in _NO_TEXT or "surrogates not allowed" in str(orig) or (state == "22P02" and "surrogate" in detail):
+        return TextRefused("It holds the character U+0000, or half a surrogate pair; take that out.")
     return None
 
 

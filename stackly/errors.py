@@ -3,6 +3,8 @@
 import errno
 from typing import Any, ClassVar
 
+from stackly import texts
+
 
 class StacklyError(Exception):
     """Root of every error the platform raises on purpose.
@@ -13,8 +15,8 @@ class StacklyError(Exception):
     title: ClassVar[str] = "Something is wrong."
 
     def __init__(self, detail: str = "", **fields: Any) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
+        self.detail = texts.kept(detail or self.title)  # it is stored and shown, whatever somebody's name in it holds
+        super().__init__(self.detail)
         self.fields: dict[str, Any] = fields
 
     @classmethod
@@ -118,10 +120,10 @@ class FileProblem:
     __slots__ = ("column", "file", "line", "message")
 
     def __init__(self, file: str, line: int, column: int, message: str) -> None:
-        self.file = file
+        self.file = texts.shown(file)
         self.line = line
         self.column = column
-        self.message = message
+        self.message = texts.kept(message)
 
     def as_dict(self) -> dict[str, Any]:
         return {"file": self.file, "line": self.line, "column": self.column, "message": self.message}

@@ -1,10 +1,11 @@
 """What a file may say, written down once: the reader that enforces it and the JSON Schema that shows it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stackly import texts
 from stackly.errors import FileProblem
 from stackly.hcl import Block, Body, Literal, Value, literal_problem
 
@@ -86,8 +87,29 @@ def read_all(
     body: Body, shapes: tuple[Shape, ...], file: str, problems: list[FileProblem]
 ) -> dict[str, tuple[Read, ...]]:
     """The blocks at the top of a file; every problem is added to `problems`."""
+    problems.extend(_unkept(body, file))
     top = Shape("file", "", blocks=shapes)
     return _read(Block("file", (), body, 1, 1), top, file, problems).blocks
+
+
+def _unkept(body: Body, file: str) -> Iterator[FileProblem]:
+    """Texts that no database keeps, each at its place."""
+    for block in body.blocks:
+        for why in filter(None, map(texts.flaw, block.labels)):
+            yield FileProblem(
+                file, block.line, block.column, f"the name of `{block.type}` {why}; delete that character"
+            )
+        yield from _unkept(block.body, file)
+    for attribute in body.attributes:
+        yield from _unkept_in(attribute.value, file)
+
+
+def _unkept_in(value: Value, file: str) -> Iterator[FileProblem]:
+    named = [name for name, _ in value.entries]
+    for why in filter(None, map(texts.flaw, [*named, *([value.scalar] if isinstance(value.scalar, str) else [])])):
+        yield FileProblem(file, value.line, value.column, f"this text {why}; delete that character")
+    for part in (*value.items, *(inside for _, inside in value.entries)):
+        yield from _unkept_in(part, file)
 
 
 def _read(block: Block, shape: Shape, file: str, problems: list[FileProblem]) -> Read:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from stackly import db
 from stackly.api import (
@@ -107,6 +107,7 @@ def routes() -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         generate_unique_id_function=operation_name,
         separate_input_output_schemas=False,
+        dependencies=[Depends(problems.storable)],
     )
     api = APIRouter(prefix="/api/v1")
     for room in (

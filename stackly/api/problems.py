@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from stackly import errors
+from stackly import errors, texts
 from stackly.api.request_id import current
 from stackly.errors import StacklyError
 
@@ -138,6 +138,21 @@ def _of_http(error: HTTPException) -> StacklyError | None:
     if error.status_code == 400:
         return MalformedBody(f"The body cannot be read: {error.detail}")
     return None
+
+
+async def storable(request: Request) -> None:
+    """Refuse a JSON body with texts that nothing keeps, whatever its route takes. Raises: Invalid."""
+    if "json" not in request.headers.get("content-type", "") or not await request.body():
+        return
+    try:
+        found = list(texts.flaws(await request.json()))
+    except (ValueError, RecursionError):
+        raise MalformedBody("The body is not JSON.") from None
+    if found:
+        listed = [{"pointer": f"#{place}", "detail": f"The text {why}."} for place, why in found[:20]]
+        raise errors.Invalid(
+            f"The request does not fit: {'; '.join(e['pointer'] + ': ' + e['detail'] for e in listed)}", errors=listed
+        )
 
 
 async def _stackly(_: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from stackly import texts
 from stackly.cli.exits import Exit
 from stackly.cli.place import Place, default_home
 from stackly.cli.speech import Format, Speech
@@ -75,6 +76,13 @@ def run(argv: Sequence[str]) -> int:
     told = quickly(argv)
     if told is not None:
         return told
+    odd = next((word for word in argv if texts.flaw(word)), None)
+    if odd is not None:
+        detail = f"The argument {texts.shown(odd)} is not UTF-8; a name is given as it is shown."
+        Speech(_form(argv)).problem(
+            {"type": "/problems/invalid", "title": "Not so.", "detail": detail, "kind": "invalid"}
+        )
+        return Exit.USAGE
     import typer  # late: see `quickly`
 
     completes = "_STACKLY_COMPLETE" in os.environ

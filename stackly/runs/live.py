@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from stackly import texts
 from stackly.db import Session, notify
 
 
@@ -54,9 +55,8 @@ async def append(
 
 
 def _line(run: str, test: str, source: str, line: Line) -> dict[str, Any]:
-    # Postgres text holds no NUL; a program's output may.
-    told = line.text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return {"run": run, "test": test, "source": source, "n": line.n, "at": line.at, "level": line.level, "text": told}
+    told = {"source": texts.kept(source), "level": texts.kept(line.level), "text": texts.kept(line.text)}
+    return {"run": run, "test": test, "n": line.n, "at": line.at, **told}
 
 
 def _point(run: str, test: str, point: Point) -> dict[str, Any]:

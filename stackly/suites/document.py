@@ -6,6 +6,7 @@ from typing import Literal
 
 import yaml
 
+from stackly import texts
 from stackly.errors import FileInvalid, FileProblem
 
 MAX_CHARACTERS = 128 * 1024
@@ -109,6 +110,8 @@ class _Converter:
         if given.tag not in _PLAIN_TAGS:
             self.bad(given, f"The tag {given.tag} is not allowed; write a plain value.")
         if isinstance(given, yaml.ScalarNode):
+            if why := texts.flaw(given.value):
+                self.bad(given, f"This text {why}; delete that character.")
             return Node("scalar", line, column, text=given.value, plain=given.style is None)
         if id(given) in self.open:
             self.bad(given, "This alias refers to itself; write the value out.")

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from stackly import clock, log
+from stackly import clock, log, texts
 from stackly.agents import service
 from stackly.agents.authority import Authority
 from stackly.agents.model import Agent, Role
@@ -24,10 +24,13 @@ _log = log.get("api.grpc")
 
 
 def as_object(text: str, what: str) -> dict[str, Any]:
-    """Raises: Invalid when it is not a JSON object."""
+    """With texts that can be kept: what came of a step is never lost for a character in it.
+
+    Raises: Invalid when it is not a JSON object.
+    """
     try:
-        told = json.loads(text or "{}")
-    except ValueError as e:
+        told = texts.kept_all(json.loads(text or "{}"))
+    except (ValueError, RecursionError) as e:
         raise Invalid(f"{what} is not JSON.") from e
     if not isinstance(told, dict):
         raise Invalid(f"{what} is not a JSON object.")
