@@ -3,19 +3,24 @@
 import gzip
 import hashlib
 import io
+import posixpath
 import re
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
+from stackly import texts
 from stackly.errors import FileInvalid, FileProblem, Invalid
-from stackly.git.closures import Closure
-from stackly.git.trees import MAX_DEPTH, MAX_PATH, Entry, Tree
+from stackly.git.closures import Closure, is_module_file
+from stackly.git.trees import CONFIG, MAX_DEPTH, MAX_PATH, Entry, Tree, parent
 
 MAX_FILE: Final = 1024 * 1024
 MAX_TOTAL: Final = 10 * 1024 * 1024
 MAX_FILES: Final = 2000
+_LINKED: Final = "A symbolic link or a submodule, which are not followed; make it a file."
+# What the platform reads in a stack's own directory, besides Terraform's files.
+_READ: Final = frozenset({CONFIG, "suite.yaml", ".terraform.lock.hcl"})
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -34,20 +39,71 @@ def is_of(packed: bytes, key: str) -> bool:
 
 
 def members(tree: Tree, closure: Closure) -> list[Entry]:
-    """The files of a closure, by path.
+    """The files of a closure, by path, without those that are `left_out`.
 
-    Raises: FileInvalid for links, submodules and unreadable names in it; Invalid when there are too many.
+    Raises: FileInvalid for files that are too deep, and links in the place of Terraform's; Invalid for too many.
     """
     if closure.problems:
         raise FileInvalid(list(closure.problems))
-    found = {e.path: e for directory in closure.directories for e in tree.below(directory)}
-    entries = [found[path] for path in sorted(found)]
-    problems = [FileProblem(repr(e.path)[1:-1], 0, 0, why) for e in entries if (why := _refusal(e))]
+    found = _below(tree, closure)
+    out = left_out(tree, closure)
+    entries = [entry for path, entry in found.items() if path not in out]
+    problems = [FileProblem(p, 0, 0, _LINKED) for p in out if found[p].is_link and is_code(tree, closure, p)]
+    problems += [FileProblem(e.path, 0, 0, why) for e in entries if (why := _refusal(e))]
     if problems:
         raise FileInvalid(problems)
     if len(entries) > MAX_FILES:
         raise Invalid(f"{closure.path!r} and its modules have more than {MAX_FILES} files.")
     return entries
+
+
+def left_out(tree: Tree, closure: Closure) -> dict[str, str]:
+    """What lies below a closure's directories and is no part of its code. Shape: path -> why, by path."""
+    found = _below(tree, closure)
+    return {path: why for path, entry in found.items() if (why := _no_code(entry))}
+
+
+def is_code(tree: Tree, closure: Closure, path: str) -> bool:
+    """Whether Terraform or the platform would read a file of that name where it lies."""
+    directory, name = parent(path), path.rpartition("/")[2]
+    if name.endswith((".tf", ".tf.json")):
+        return any(e.is_file and is_module_file(e) for e in tree.directly_in(directory)) or directory == closure.path
+    return directory == closure.path and (name in _READ or name.endswith((".tfvars", ".tfvars.json")))
+
+
+def check_links(entries: list[Entry], blobs: Mapping[str, bytes], links: Collection[str]) -> None:
+    """Raises: FileInvalid where a module file names a link or a submodule that is left out."""
+    problems = []
+    for entry in entries if links else []:
+        if entry.path.endswith((".tf", ".tf.json")):
+            text = blobs[entry.oid].decode("utf-8", "replace")
+            named = (_mention(text, entry.path, link) for link in sorted(links))
+            problems += [
+                FileProblem(entry.path, line, 1, f"{texts.shown(link)}: {_LINKED}")
+                for line, link in filter(None, named)
+            ]
+    if problems:
+        raise FileInvalid(problems)
+
+
+def _mention(text: str, file: str, link: str) -> tuple[int, str] | None:
+    """Where a file's text names a path as Terraform's functions take it: from its module, or from where it runs."""
+    inside = posixpath.relpath(link, parent(file))
+    place = rf"(?:path\.(?:module|root|cwd)\}}/|\./|\b(?:file\w*|templatefile)\(\s*\"){re.escape(inside)}(?=[\"/])"
+    found = re.search(place, text)
+    return (text.count("\n", 0, found.start()) + 1, link) if found else None
+
+
+def _below(tree: Tree, closure: Closure) -> dict[str, Entry]:
+    found = {e.path: e for directory in closure.directories for e in tree.below(directory)}
+    return {path: found[path] for path in sorted(found)}
+
+
+def _no_code(entry: Entry) -> str | None:
+    if entry.is_link:
+        kind = "submodule" if entry.is_submodule else "symbolic link"
+        return f"It is a {kind}, which is not followed."
+    return "Its name is not UTF-8." if texts.flaw(entry.path) else None
 
 
 def check_sizes(entries: list[Entry], sizes: Mapping[str, int]) -> None:
@@ -110,10 +166,6 @@ def blob_id(content: bytes, *, sha256: bool = False) -> str:
 
 
 def _refusal(entry: Entry) -> str | None:
-    if entry.is_link:
-        return "A symbolic link or a submodule, which are not followed; make it a file."
-    if not entry.path.isprintable():
-        return "The name holds control characters or bytes that are not UTF-8."
     if entry.is_far:
         return (
             f"The file is nested deeper than {MAX_DEPTH} directories, or its path is longer than {MAX_PATH} characters."

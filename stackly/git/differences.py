@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from stackly import texts
 from stackly.errors import Invalid
 from stackly.git.trees import Entry, Tree, check_count, check_entry
 
@@ -14,7 +15,7 @@ DIFF_MEMORY: Final = 512 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Shape: `paths` of files, sorted; bytes that are not UTF-8 are surrogates in them.
+    r"""Shape: `paths` of files, sorted; bytes that are not UTF-8 are `\xNN` in them.
 
     When it is not `complete` there were too many to list: take it that any path may have changed.
     """
@@ -37,7 +38,7 @@ class NameReader:
 
     def feed(self, chunk: bytes) -> None:
         *names, self._rest = (self._rest + chunk).split(b"\0")
-        self._paths.extend(name.decode("utf-8", "surrogateescape") for name in names)
+        self._paths.extend(texts.legible(name) for name in names)
 
     def changed(self, *, complete: bool) -> Changed:
         return Changed(tuple(sorted(self._paths[: self._limit])), complete)

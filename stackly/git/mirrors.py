@@ -8,12 +8,13 @@ import contextlib
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import git
 
+from stackly import log, texts
 from stackly.errors import Faulty, Invalid, NotFound
 from stackly.git import bundles, packs
 from stackly.git.closures import Closure
@@ -22,10 +23,12 @@ from stackly.git.following import MAX_FILE, Following
 from stackly.git.memory import Memory
 from stackly.git.objects import MAX_TOTAL, Objects, listed
 from stackly.git.payloads import Announced
-from stackly.git.runner import Runner, failure
+from stackly.git.runner import Runner, failure, is_harmless
 from stackly.git.submodules import trick
 from stackly.git.trees import Tree, check_oid
 from stackly.ids import new_token
+
+_log = log.get("git")
 
 _REPO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 _HEADS = "+refs/heads/*:refs/heads/*"
@@ -48,7 +51,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """Units: `authored_at` and `committed_at` in UTC."""
+    """What cannot be read of a commit is empty, and costs nothing else.
+
+    Units: `authored_at` and `committed_at` in UTC.
+    """
 
     sha: str
     author: Person
@@ -63,12 +69,14 @@ class CommitInfo:
 class Fetched:
     """`refs` are the mirror's now; `missing` of what was awaited is not served.
 
-    Units: seconds that the fetch took, its waiting included.
+    Shape: `unreadable` are refs whose names are no UTF-8, as they are shown, with their object ids: they are in no
+    other list. Units: seconds that the fetch took, its waiting included.
     """
 
     refs: Mapping[str, str]
     missing: frozenset[Announced]
     lag: float
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mirror:
@@ -115,11 +123,11 @@ class Mirror:
         started, pause = loop.time(), _FIRST_PAUSE
         while True:
             await self._fetch("--prune", "--force", "--end-of-options", _REMOTE, _HEADS, _TAGS)
-            refs = await self.refs()
+            refs, unreadable = await self._refs()
             missing = await self.unserved(awaiting, refs)
             lag = loop.time() - started
             if not missing or lag + pause > within:
-                return Fetched(refs, missing, lag)
+                return Fetched(refs, missing, lag, unreadable)
             await asyncio.sleep(pause)
             pause *= 2
 
@@ -135,14 +143,20 @@ class Mirror:
             remote += [f"remote.{_REMOTE}.promisor=true", f"remote.{_REMOTE}.partialclonefilter={_FILTER}"]
             narrow = [f"--filter={_FILTER}"]
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
-        await self._runner.run(
-            self.path,
-            *("fetch", *quiet, *narrow, *args),
-            stdin=stdin,
-            url=self._url,
-            token=self._token,
-            config=(*remote, *_UNPACKED, *config),
-        )
+
+        async def run(*how: str, of: list[str]) -> None:
+            settings = (*of, *_UNPACKED, *config)
+            await self._runner.run(
+                self.path, "fetch", *quiet, *how, *args, stdin=stdin, url=self._url, token=self._token, config=settings
+            )
+
+        try:
+            await run(*narrow, of=remote)
+        except Invalid as e:
+            # Older gits do not read what is to be ignored where they fetch without contents: then all of it comes.
+            if not narrow or not is_harmless(e.detail):
+                raise
+            await run("--refetch", of=remote[:1])
 
     def _without_contents(self) -> bool:
         """A mirror that has holes keeps them: a fetch that took it for whole would not fill them."""
@@ -158,7 +172,7 @@ class Mirror:
         return True
 
     async def remote_refs(self) -> dict[str, str]:
-        """What the remote has now, without fetching it."""
+        """What the remote has now, without fetching it; names that are no UTF-8 are left out."""
         await self._ensure()
         result = await self._runner.run(
             self.path,
@@ -166,16 +180,21 @@ class Mirror:
             url=self._url,
             token=self._token,
         )
-        pairs = (line.split("\t", 1) for line in result.out.decode("utf-8", "replace").splitlines())
-        return {ref: oid for oid, ref in pairs}
+        return _named(result.out, b"\t")[0]
 
     async def refs(self) -> dict[str, str]:
-        """Full ref name -> object id, heads and tags. An annotated tag's is the tag object's; see `commit_of`."""
+        """Full ref name -> object id, heads and tags whose names are UTF-8.
+
+        An annotated tag's id is the tag object's; see `commit_of`.
+        """
+        return (await self._refs())[0]
+
+    async def _refs(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Those whose names can be kept, and those that can only be shown."""
         result = await self._runner.run(
             self.path, "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/", "refs/tags/"
         )
-        pairs = (line.split(" ", 1) for line in result.out.decode("utf-8", "surrogateescape").splitlines())
-        return {ref: oid for oid, ref in pairs}
+        return _named(result.out, b" ")
 
     async def commit_of(self, oid: str) -> str:
         """The commit an object id stands for: itself, or what a tag points at. Raises: NotFound."""
@@ -237,7 +256,9 @@ class Mirror:
         entries = bundles.members(tree, found)
         oids = {e.oid for e in entries}
         bundles.check_sizes(entries, await self.sizes(oids))
-        return bundles.pack(entries, await self.blobs(oids))
+        blobs = await self.blobs(oids)
+        bundles.check_links(entries, blobs, bundles.left_out(tree, found))
+        return bundles.pack(entries, blobs)
 
     async def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether history only grew from one to the other. A commit that is not here is nobody's ancestor."""
@@ -249,6 +270,20 @@ class Mirror:
 
     async def merge_base(self, one: str, other: str) -> str | None:
         args = ("merge-base", "--end-of-options", check_oid(one), check_oid(other))
+        result = await self._runner.run(self.path, *args, ok=(0, 1))
+        return result.out.decode().strip() or None
+
+    async def newest_shared(self, commit: str, others: Collection[str]) -> str | None:
+        """The newest commit in the histories of this one and of any of the others that are here."""
+        if not others:
+            return None
+        listing = await self._runner.run(self.path, "cat-file", "--batch-check", stdin=listed(others))
+        there = [
+            line.split(b" ")[0].decode() for line in listing.out.split(b"\n") if line.split(b" ")[1:2] == [b"commit"]
+        ]
+        if not there:
+            return None
+        args = ("merge-base", "--end-of-options", check_oid(commit), *there)
         result = await self._runner.run(self.path, *args, ok=(0, 1))
         return result.out.decode().strip() or None
 
@@ -339,12 +374,27 @@ def _commit_info(path: Path, oid: str) -> CommitInfo:
                 committer=_person(commit.committer),
                 authored_at=commit.authored_datetime.astimezone(UTC),
                 committed_at=commit.committed_datetime.astimezone(UTC),
-                subject=str(commit.summary)[:500],
+                subject=texts.kept(str(commit.summary))[:500],
                 parents=tuple(parent.hexsha for parent in commit.parents),
             )
     except (git.GitError, ValueError, OverflowError, LookupError) as error:
-        raise Faulty(f"Commit {oid} could not be read: {error}") from error
+        # An encoding that nobody knows, a time of no calendar.
+        _log.warning("commit.unreadable", commit=oid, error=type(error).__name__)
+        nobody, never = Person("", ""), datetime.fromtimestamp(0, UTC)
+        return CommitInfo(oid, nobody, nobody, never, never, "", ())
 
 
 def _person(actor: git.Actor) -> Person:
-    return Person(str(actor.name or ""), str(actor.email or ""))
+    return Person(texts.kept(str(actor.name or "")), texts.kept(str(actor.email or "")))
+
+
+def _named(listing: bytes, between: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Lines of an object id and a ref's name. Shape: name -> id, of names that can be kept, and of the others."""
+    good, bad = dict[str, str](), dict[str, str]()
+    for line in listing.split(b"\n"):
+        oid, mark, raw = line.partition(between)
+        if mark:
+            name = texts.decoded(raw)
+            kind = bad if name is None else good
+            kind[texts.legible(raw) if name is None else name] = oid.decode("ascii")
+    return good, bad

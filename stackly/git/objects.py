@@ -43,7 +43,7 @@ class Objects:
 
     async def _checked(self, oids: Collection[str]) -> list[str]:
         result = await self._runner.run(self._path, "cat-file", "--batch-check", stdin=listed(oids))
-        return result.out.decode("ascii", "replace").splitlines()
+        return [line for line in result.out.decode("ascii", "replace").split("\n") if line]
 
     async def blobs(
         self, oids: Collection[str], *, max_file: int = bundles.MAX_FILE, max_total: int = MAX_TOTAL

@@ -26,7 +26,7 @@ async def combine(mirror: Path, runner: Runner, *, most: int = MOST) -> int:
     for pack in small:
         index = await asyncio.to_thread(pack.with_suffix(".idx").read_bytes)
         told = await runner.run(mirror, "show-index", stdin=index)
-        oids.update(line.split(b" ")[1] for line in told.out.splitlines())
+        oids.update(line.split(b" ")[1] for line in told.out.split(b"\n") if line)
     place = small[0].parent / "pack"
     args = ("pack-objects", "--quiet", "--delta-base-offset", "objects/pack/pack")  # as seen from the mirror
     made = await runner.run(mirror, *args, stdin=b"\n".join([*sorted(oids), b""]), config=_SETTINGS)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
+from stackly import texts
 from stackly.errors import Invalid
 
 # `hint`: a ref came or went, which a push says as well. `repository`, `installation`: what GitHub says of them changed.
@@ -19,6 +20,7 @@ Kind = Literal["push", "hint", "ping", "repository", "installation", "other", "i
 
 ZERO = "0" * 40
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")  # in no ref of git
 _EVENT = re.compile(r"[a-z][a-z_]{0,63}\Z")
 
 # What marks a body as of an event. Held by all of GitHub's published examples.
@@ -207,7 +209,7 @@ def _push(data: dict[str, Any]) -> Delivered:
     reason = None
     if number is None:
         reason = "The push names no repository id."
-    elif ref is None or not ref.startswith("refs/"):
+    elif ref is None or not ref.startswith("refs/") or _CONTROL.search(ref):
         reason = "The push names no full ref."
     elif not (before and after and _SHA.match(before) and _SHA.match(after)):
         reason = "The push's before and after are not commit ids."
@@ -223,8 +225,8 @@ def _dict(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _text(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
-    # A NUL or a lone surrogate cannot be stored as text: it is no name of anything.
-    if not isinstance(value, str) or not value or "\x00" in value or not value.isprintable():
+    # What cannot be kept is no name of anything.
+    if not isinstance(value, str) or not value or texts.flaw(value):
         return None
     return value
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stackly import log
+from stackly import log, texts
 from stackly.errors import Faulty, Invalid, Unavailable
 from stackly.log import redact_text
 
@@ -22,7 +22,23 @@ _KNOWN_PROTOCOLS = frozenset({"https", "http", "file"})
 _STDERR_CAP = 64 * 1024
 _CHUNK = 256 * 1024
 _DYING = 10.0  # seconds in which a killed process has to be gone
+# What old programs wrote into commits, tags and trees, and what harms nobody: names, addresses, times, padded modes.
+# All else that git's check finds is refused as ever: trees that are out of order or hold a name twice, `.git`, links.
+_HARMLESS: tuple[str, ...] = (
+    *("badDate", "badDateOverflow", "badTimezone", "missingSpaceBeforeDate", "zeroPaddedDate"),
+    *("badEmail", "badName", "missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeEmail"),
+    *("multipleAuthors", "nulInCommit", "badFilemode", "zeroPaddedFilemode", "badTagName", "missingTaggerEntry"),
+)
+# What old programs wrote into commits, tags and trees, and what harms nobody: names, addresses, times, padded modes.
+# All else that git's check finds is refused as ever: trees that are out of order or hold a name twice, `.git`, links.
+_HARMLESS: tuple[str, ...] = (
+    *("badDate", "badDateOverflow", "badTimezone", "missingSpaceBeforeDate", "zeroPaddedDate"),
+    *("badEmail", "badName", "missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeEmail"),
+    *("multipleAuthors", "nulInCommit", "badFilemode", "zeroPaddedFilemode", "badTagName", "missingTaggerEntry"),
+)
 _FLAGS: tuple[str, ...] = (
+    *(f"fetch.fsck.{name}=ignore" for name in _HARMLESS),
+    *(f"fetch.fsck.{name}=ignore" for name in _HARMLESS),
     "core.hooksPath=/dev/null",
     "core.symlinks=false",
     "core.fsmonitor=false",
@@ -43,6 +59,7 @@ _HOSTILE = re.compile(
     r"fsck error|error in object|error: object [0-9a-f]+: |not allowed|strange (hostname|pathname)"
     r"|credentialsInUrl|uses plaintext credentials|(invalid|malformed) (object|tree|path|index-pack|pack)",
 )
+_FOUND = re.compile(r"object [0-9a-f]+: ([A-Za-z]+): ")
 _NETWORK = re.compile(
     r"unable to access|Could not (resolve|read from)|Failed to connect|Connection (refused|reset|timed out)"
     r"|timed out|early EOF|RPC failed|unexpected disconnect|hung up|expected flush|returned error: (5\d\d|429)"
@@ -211,7 +228,7 @@ class Running:
         """The exit code, and what it said on stderr with secrets masked."""
         await self._feeding
         err = await self._erring
-        return await self._process.wait(), redact_text(err.decode("utf-8", "replace"))
+        return await self._process.wait(), redact_text(texts.legible(err))
 
     async def kill(self) -> None:
         """End the whole process group, and wait until it is gone."""
@@ -276,10 +293,16 @@ def _state(place: Path) -> tuple[str, int]:
     return told[0], int(told[2])
 
 
+def is_harmless(detail: str) -> bool:
+    """Whether a fetch was refused for an object that is only old."""
+    found = _FOUND.search(detail)
+    return found is not None and found[1] in _HARMLESS
+
+
 def failure(command: str, code: int, err: str) -> Faulty | Invalid | Unavailable:
     """The error that git's own words mean."""
-    said = err.strip().splitlines()
-    last = "; ".join(line.strip() for line in said[-3:])[:500] or "it said nothing"
+    said = err.strip().split("\n")
+    last = "; ".join(texts.shown(line.strip()) for line in said[-3:])[:500] or "it said nothing"
     text = f"git {command} failed with exit code {code}: {last}"
     if _HOSTILE.search(err):
         return Invalid(text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from stackly import texts
 from stackly.errors import Invalid
 
 CONFIG: Final = "stackly.hcl"
@@ -19,6 +20,7 @@ _LISTED_PATH: Final = 4096
 
 _FILES = frozenset({"100644", "100755", "100664"})
 _SYMLINK, _GITLINK, _DIRECTORY = "120000", "160000", "040000"
+_CONTROL = re.compile("[\x00-\x1f\x7f]")  # what a branch cannot have in its name either
 _OID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
 
 
@@ -49,6 +51,10 @@ class Entry:
     def is_link(self) -> bool:
         """A symbolic link or a submodule: never followed."""
         return not self.is_file and not self.is_directory
+
+    @property
+    def is_submodule(self) -> bool:
+        return self.mode == _GITLINK
 
     @property
     def is_far(self) -> bool:
@@ -198,7 +204,7 @@ class Tree:
         return any(name.endswith(".tf") and not e.is_directory for name, e in here.items())
 
     def _refusal(self, path: str) -> str | None:
-        if not path.isprintable():
+        if texts.flaw(path) or _CONTROL.search(path):
             return "Its path holds control characters or bytes that are not UTF-8; rename it."
         if Entry(f"{path}/{CONFIG}", "", "").is_far:
             return (
@@ -207,7 +213,7 @@ class Tree:
         for entry in self.directly_in(path):
             name = entry.path.rpartition("/")[2]
             if entry.is_link and (name == CONFIG or name.endswith(".tf")):
-                return f"{name!r} is a symbolic link or a submodule, which are not followed; make it a file."
+                return f"{texts.shown(name)} is a symbolic link or a submodule, which are not followed; make it a file."
         return None
 
 
@@ -251,7 +257,7 @@ def check_entry(entry: Entry) -> None:
     if len(entry.path) > _LISTED_PATH:
         raise Invalid(f"The commit has a path longer than {_LISTED_PATH} characters.")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-        raise Invalid(f"The commit has a path that could leave its directory: {entry.path!r}.")
+        raise Invalid(f"The commit has a path that could leave its directory: {texts.shown(entry.path)}.")
 
 
 def check_count(count: int, limit: int = MAX_ENTRIES) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stackly.errors import FileInvalid, Invalid
+from stackly.git import bundles
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
 
@@ -73,9 +74,10 @@ async def test_symbolic_links_are_never_followed(repo: "Repository", mirror: Mir
     tree = await mirror.trees(head)
     assert set(tree.stack_directories) == {"good", "inside", "module"}
     assert "symbolic link" in tree.refused["linked"]
-    for path in ("inside", "module"):
-        with pytest.raises(FileInvalid, match="symbolic link"):
-            await mirror.bundle(head, path)
+    with pytest.raises(FileInvalid, match="symbolic link"):
+        await mirror.bundle(head, "module")
+    entries, _ = bundles.unpack(await mirror.bundle(head, "inside"))
+    assert [e.path for e in entries] == ["inside/main.tf", "inside/stackly.hcl"]
     assert await mirror.bundle(head, "good")
 
 
@@ -95,8 +97,8 @@ async def test_submodules_are_not_followed(repo: "Repository", mirror: Mirror) -
     modules = repo.blob(b'[submodule "sub"]\n\tpath = s/sub\n\turl = file:///etc\n')
     head = repo.commit_tree(repo.tree((FILE, b".gitmodules", modules), (DIRECTORY, b"s", inner)))
     await mirror.fetch()
-    with pytest.raises(FileInvalid, match="submodule"):
-        await mirror.bundle(head, "s")
+    entries, _ = bundles.unpack(await mirror.bundle(head, "s"))
+    assert [e.path for e in entries] == ["s/main.tf", "s/stackly.hcl"]
     assert not (mirror.path / "modules").exists()
 
 
@@ -212,11 +214,10 @@ async def test_each_attack_harms_its_own_stack_alone(repo: "Repository", mirror:
         "deep": {"/".join("d" * 40): ""},
         "climbs": {"main.tf": 'module "m" { source = "../../outside" }\n'},
         "names\nothing": {},
-        "inner": {"new\nline": ""},
         "config": {"stackly.hcl": "#" * (256 * 1024 + 1)},
     }
     files = {f"{path}/{name}": text for path, more in bad.items() for name, text in (plain | more).items()}
-    repo.write(GOOD | files | {"link/main.tf": "", "linked/x": ""})
+    repo.write(GOOD | files | {"good/new\nline": "", "link/main.tf": "", "linked/x": ""})
     (repo.path / "link/stackly.hcl").symlink_to("../good/stackly.hcl")
     (repo.path / "linked/stackly.hcl").symlink_to("/etc/passwd")
     (repo.path / "linked/main.tf").symlink_to("/dev/zero")
@@ -282,3 +283,61 @@ async def test_hooks_and_configuration_of_the_other_side_stay_there(
     await mirror.fetch()
     assert not (tmp_path / "ran").exists()
     assert not list(mirror.path.glob("hooks/*"))
+
+
+OLD = [
+    pytest.param(b"author A <a@x> 1 -700", id="a zone of three digits"),
+    pytest.param(b"author A<a@x> 1 +0000", id="an address without a blank"),
+    pytest.param(b"author A <a@x 1 +0000", id="an address that is not closed"),
+    pytest.param(b"author A <a@x> 99999999999999999999 +0000", id="a time of no calendar"),
+    pytest.param(b"author A <a@x> 0123 +0000", id="a padded time"),
+]
+
+
+@pytest.mark.parametrize("author", OLD)
+@pytest.mark.parametrize("blobless", [True, False])
+async def test_old_history_is_fetched(
+    repo: "Repository", tmp_path: Path, runner: Runner, author: bytes, blobless: bool
+) -> None:
+    repo.git("config", "uploadpack.allowFilter", "true")
+    first = repo.commit(GOOD)
+    tree = repo.git("rev-parse", "HEAD^{tree}")
+    mirror = Mirror(tmp_path / "mirrors", "r1", repo.url, runner, blobless=blobless)
+    await mirror.fetch()
+    body = f"tree {tree}\nparent {first}\n".encode() + author + b"\ncommitter C <c@x> 2 +0000\n\nold\n"
+    old = repo.git("hash-object", "-t", "commit", "--literally", "-w", "--stdin", stdin=body)
+    repo.git("update-ref", "refs/heads/main", old)
+    head = repo.commit({"good/new.tf": "# new\n"})
+    assert (await mirror.fetch()).refs["refs/heads/main"] == head
+    assert await mirror.bundle(head, "good")
+    assert (await mirror.commit_info(old)).subject in {"old", ""}
+    await mirror.fetch()
+
+
+async def test_a_padded_mode_is_a_mode(repo: "Repository", mirror: Mirror) -> None:
+    inner = repo.tree((FILE, b"main.tf", repo.blob(b"# x\n")), (FILE, b"stackly.hcl", repo.blob(b"")))
+    head = repo.commit_tree(repo.tree(("040000", b"s", inner)))
+    await mirror.fetch()
+    assert list((await mirror.trees(head)).stack_directories) == ["s"]
+    assert await mirror.bundle(head, "s")
+
+
+@pytest.mark.parametrize("blobless", [True, False])
+@pytest.mark.parametrize("harm", ["twice", "unsorted", ".git", ".GIT", "..", "slash"])
+async def test_what_can_harm_is_refused_also_behind_what_is_only_old(
+    repo: "Repository", tmp_path: Path, runner: Runner, harm: str, blobless: bool
+) -> None:
+    repo.git("config", "uploadpack.allowFilter", "true")
+    blob = repo.blob()
+    trees = {
+        "twice": [(FILE, b"a", blob), (FILE, b"a", blob)],
+        "unsorted": [(FILE, b"b", blob), (FILE, b"a", blob)],
+        "slash": [(FILE, b"a/b", blob)],
+    }
+    tree = repo.tree(*trees.get(harm, [(FILE, harm.encode(), blob)]))
+    old = f"tree {tree}\nauthor A <a@x> 1 -700\ncommitter C <c@x> 2 -700\n\nold\n".encode()
+    commit = repo.git("hash-object", "-t", "commit", "--literally", "-w", "--stdin", stdin=old)
+    repo.git("update-ref", "refs/heads/main", commit)
+    mirror = Mirror(tmp_path / "mirrors", "r1", repo.url, runner, blobless=blobless)
+    with pytest.raises(Invalid):
+        await mirror.fetch()
