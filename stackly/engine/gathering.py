@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from stackly import texts
 from stackly.engine.reading import CONFIG, Platform, Sources, read_stack
 from stackly.errors import FileInvalid, FileProblem, Invalid, NotFound
 from stackly.git import bundles
@@ -45,7 +46,7 @@ async def gather(commit: Commit, paths: Iterable[str], platform: Platform, stora
 
 def refused(tree: Tree) -> dict[str, FoundStack]:
     """Directories that would be stacks and cannot be, where their names can be written down: rejected ones."""
-    return {path: _refused(tree, path, why) for path, why in tree.refused.items() if path.isprintable()}
+    return {path: _refused(tree, path, why) for path, why in tree.refused.items() if not texts.flaw(path)}
 
 
 def _refused(tree: Tree, path: str, why: str) -> FoundStack:
@@ -72,11 +73,15 @@ async def _gather(commit: Commit, paths: Sequence[str], platform: Platform, stor
 
     async def bundled(path: str) -> None:
         async with room:
-            found[path] = await _bundled(found[path], members[path], sizes, blobs, storage)
+            links = bundles.left_out(commit.tree, commit.closures[path])
+            found[path] = await _bundled(found[path], members[path], links, sizes, blobs, storage)
 
     await asyncio.gather(*(read(path) for path in paths))
 
     await asyncio.gather(*(bundled(path) for path in paths if not found[path].errors))
+    for path in paths:
+        out = bundles.left_out(commit.tree, commit.closures[path])
+        found[path] = replace(found[path], left_out={texts.shown(p): why for p, why in out.items()})
     for path in paths:
         if any(s.get("commit") for s in found[path].config.get("states", [])) and not found[path].errors:
             found[path] = await _pinned(commit, found[path], storage)
@@ -136,22 +141,42 @@ def _read(
     blobs: Mapping[str, bytes],
 ) -> FoundStack:
     large = [e for e in files if sizes[e.oid] > MAX_TEXT]
-    texts = {
-        e.path.rpartition("/")[2]: blobs[e.oid].decode("utf-8", "replace") for e in files if sizes[e.oid] <= MAX_TEXT
-    }
-    lock = texts.pop(LOCK_FILE, "")
-    sources = Sources(path, commit.closures[path], texts, hashlib.sha256(lock.encode()).hexdigest() if lock else "")
-    if not large:
-        return read_stack(sources, platform, commit.oid)
+    small = [e for e in files if sizes[e.oid] <= MAX_TEXT]
+    contents = {e.path.rpartition("/")[2]: blobs[e.oid].decode("utf-8", "replace") for e in small}
+    lock = contents.pop(LOCK_FILE, "")
+    sources = Sources(path, commit.closures[path], contents, hashlib.sha256(lock.encode()).hexdigest() if lock else "")
     why = f"The file is larger than {MAX_TEXT} bytes and is not read; split it."
-    problems = tuple(FileProblem(e.path, 0, 0, why).as_dict() for e in large)
+    unread = [FileProblem(e.path, 0, 0, why) for e in large]
+    unread += [p for e in small if _is_ours(e) and (p := _undecodable(e.path, blobs[e.oid])) is not None]
+    if not unread:
+        return read_stack(sources, platform, commit.oid)
+    problems = tuple(p.as_dict() for p in unread)
     empty = replace(sources, files={CONFIG: ""})
     return replace(read_stack(empty, platform, commit.oid), errors=problems)
+
+
+def _is_ours(entry: Entry) -> bool:
+    """What the platform itself reads; Terraform's files are Terraform's to refuse."""
+    return entry.path.endswith((CONFIG, ".yaml", ".yml"))
+
+
+def _undecodable(file: str, content: bytes) -> FileProblem | None:
+    """A character taken for another would be deployed: such a file is not guessed at."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as e:
+        line = content.count(b"\n", 0, e.start) + 1
+        column = e.start - content.rfind(b"\n", 0, e.start)
+        return FileProblem(
+            file, line, column, f"The byte 0x{content[e.start]:02x} is not UTF-8; save the file as UTF-8."
+        )
+    return None
 
 
 async def _bundled(
     stack: FoundStack,
     members: Sequence[Entry] | Invalid,
+    links: Collection[str],
     sizes: Mapping[str, int],
     blobs: Mapping[str, bytes],
     storage: Store,
@@ -162,6 +187,7 @@ async def _bundled(
             raise members
         entries = list(members)
         bundles.check_sizes(entries, sizes)
+        bundles.check_links(entries, blobs, links)
         packed = await asyncio.to_thread(bundles.pack, entries, blobs)
     except FileInvalid as e:
         return replace(stack, errors=tuple(p.as_dict() for p in e.problems))

@@ -19,8 +19,9 @@ class Notes:
         self._facts: list[events.Fact] = []
         self._decisions: list[DecisionRecord] = []
 
-    def fact(self, subject: str, name: EventName, payload: Mapping[str, Any]) -> None:
-        self._facts.append(events.Fact(self._account, subject, name, f"{self.generation}", payload))
+    def fact(self, subject: str, name: EventName, payload: Mapping[str, Any], *, part: str = "") -> None:
+        n = f"{self.generation}/{part}" if part else f"{self.generation}"
+        self._facts.append(events.Fact(self._account, subject, name, n, payload))
 
     def no_run(self, subject: str, why: str, inputs: Mapping[str, Any], *, part: str = "") -> None:
         """A decision as well: "no run, because". Shape: `part` is a state's name, where a stack has several."""

@@ -64,7 +64,8 @@ class Intake:
     Shape: `found` by path, for every stack that stays, moved or is new; `keys` the content of every stack by path;
     `programs` path -> the files that its `trigger.paths` name, for stacks whose own code is as it was; `lost` are the
     commits in use that are part of the ref's history no more, None: not looked for; `would` says what would have
-    started a run.
+    started a run. `untouched` are stacks of a new branch that are as they were, and why they start nothing is in
+    `would`; `unnamed` are directories whose names cannot be kept, as they are shown, and why they are no stacks.
     """
 
     passage: Passage
@@ -74,6 +75,8 @@ class Intake:
     rewritten: Rewritten | None = None
     lost: frozenset[str] | None = None
     would: str = ""
+    untouched: frozenset[str] = frozenset()
+    unnamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arriving(self) -> list[str]:

@@ -19,6 +19,7 @@ from stackly.stacks.config import DEFAULT_STATE
 from stackly.stacks.model import CodeStatus, FoundStack, Repo, StackCode
 from stackly.stacks.registry_store import Standing
 
+MAX_LEFT_OUT = 50
 # So many stacks a statement: their specs are a few kilobytes each.
 BATCH = 500
 
@@ -142,7 +143,7 @@ def _tell(sync: _Sync, path: str, code: StackCode) -> None:
     if found.errors:
         count.rejected += 1
         name = EventName.MODULE_REJECTED
-    elif path in intake.programs:
+    elif path in intake.programs and not is_new:
         return  # the stack is as it was: only the program it measures changed
     else:
         name = EventName.MODULE_REGISTERED if is_new else EventName.MODULE_UPDATED
@@ -164,6 +165,18 @@ def _tell(sync: _Sync, path: str, code: StackCode) -> None:
         },
     }
     sync.notes.fact(f"stack/{code.id}", name, payload)
+    _left_out(sync, code, found)
+
+
+def _left_out(sync: _Sync, code: StackCode, found: FoundStack) -> None:
+    """Files that are no part of the code, each once; of very many, how many more."""
+    subject, listed = f"stack/{code.id}", sorted(found.left_out.items())
+    for file, why in listed[:MAX_LEFT_OUT]:
+        payload = {**_about(sync, code), "file": file, "reason": f"{file} is left out: {why}"}
+        sync.notes.fact(subject, EventName.FILE_LEFT_OUT, payload, part=file)
+    if len(listed) > MAX_LEFT_OUT:
+        more = {**_about(sync, code), "reason": f"{len(listed) - MAX_LEFT_OUT} more files are left out"}
+        sync.notes.fact(subject, EventName.FILE_LEFT_OUT, more, part="more")
 
 
 def _about(sync: _Sync, code: StackCode) -> dict[str, Any]:
@@ -179,6 +192,8 @@ async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
         why = triggers.refusal(sync.repo, sync.pushed, code, found)
         if why:
             _no_run(sync, code, why)
+        elif path in sync.intake.untouched:
+            _no_run(sync, code, sync.intake.would)
         else:
             wanted += _asks(sync, path, code, found)
     held = await loose.follow(sync.session, [(a.code, a.state, a.new) for a in wanted])
@@ -264,6 +279,9 @@ async def _processed(sync: _Sync) -> None:
         "runs": count.runs,
     }
     sync.notes.fact(subject, EventName.PUSH_PROCESSED, payload)
+    for path, why in sorted(sync.intake.unnamed.items()):
+        refused = {"repo": sync.repo.full_name, "ref": change.ref, "commit": change.commit, "path": path, "reason": why}
+        sync.notes.fact(subject, EventName.MODULE_REJECTED, refused, part=path)
     if not count.runs:
         sync.notes.no_run(subject, _why_none(sync), payload)
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from stackly.engine.pushes import MAX_NAMED
 from stackly.git.differences import Changed
 from stackly.git.paths import matches
+from stackly.stacks.model import FoundStack
 
 _SHOWN = 5
 
@@ -39,6 +40,14 @@ def watching(told: str) -> Watching:
         below[_directory(pattern)].append((pattern, tuple(by_pattern[pattern])))
     stacks = {path: tuple(patterns) for path, patterns in pairs}
     return Watching(stacks, tuple(sorted(by_pattern)), dict(below))
+
+
+def watching_of(found: Mapping[str, FoundStack]) -> Watching:
+    """As a sync reads it from files."""
+    told = [
+        [path, list(f.config["trigger"]["paths"])] for path, f in sorted(found.items()) if f.config and not f.errors
+    ]
+    return watching(json.dumps([each for each in told if each[1]]))
 
 
 def started_by(changed: Changed | None, stacks: Watching) -> dict[str, tuple[str, ...]]:

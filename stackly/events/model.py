@@ -30,6 +30,7 @@ class EventName(StrEnum):
     LOOSE_DESTROY_CANCELLED = "loose_destroy_cancelled"
     REPO_STATUS_CHANGED = "repo_status_changed"
     REPO_RENAMED = "repo_renamed"
+    FILE_LEFT_OUT = "file_left_out"
     PUSH_PROCESSED = "push_processed"
     SYNC_FAILED = "sync_failed"
     HISTORY_REWRITTEN = "history_rewritten"

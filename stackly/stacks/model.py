@@ -129,6 +129,7 @@ class FoundStack:
     errors: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     requires: tuple[str, ...] | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict)  # by the name of the state
+    left_out: Mapping[str, str] = field(default_factory=dict)  # files that are no part of its code -> why
 
 
 def branch_of(ref: str) -> str:

@@ -105,6 +105,16 @@ class Upstream:
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.head
 
+    def object(self, kind: str, body: bytes) -> str:
+        """Any bytes as an object of that kind, unchecked. Returns its id."""
+        line = ["git", "-C", str(self.path), "hash-object", "-t", kind, "-w", "--literally", "--stdin"]
+        return subprocess.run(line, input=body, check=True, capture_output=True, env=_ENV).stdout.decode().strip()
+
+    def link(self, path: str, target: str) -> None:
+        """Write a symbolic link in the place of whatever is there; commit it with what follows."""
+        (self.path / path).unlink(missing_ok=True)
+        (self.path / path).symlink_to(target)
+
     def move(self, source: str, target: str, message: str = "move") -> str:
         (self.path / target).parent.mkdir(parents=True, exist_ok=True)
         self.git("mv", source, target)

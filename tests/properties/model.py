@@ -11,7 +11,7 @@ from typing import Any
 from stackly.db import Json
 from stackly.engine.contracts.control import RefChange
 from tests.properties.looking import Looked
-from tests.properties.reading import Seen, read
+from tests.properties.reading import Seen, newest_shared, read
 
 MAIN = "refs/heads/main"
 LIVE = frozenset({"active", "rejected"})
@@ -46,9 +46,12 @@ class Model:
     holds: set[str] = field(default_factory=set)
     # One content, one key.
     keys: dict[tuple[str, ...], str] = field(default_factory=dict)
+    # What a new branch brought as others have it: nothing is started for it until it changes.
+    spared: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def processed(self, change: RefChange, looked: Looked) -> None:
         """A sync has carried the ref there. Raises: AssertionError when what it did with the stacks cannot be."""
+        self._spare(change)
         self.at[change.ref] = change.commit
         before = self.rows.get(change.ref, {})
         now: Mapping[str, Seen] = read(self.repository, change.commit) if change.commit else {}
@@ -63,6 +66,23 @@ class Model:
         self.gone |= {r.code: f"{change.ref} {p}" for p, r in before.items() if r.code not in there}
         for code in there:
             self.gone.pop(code, None)
+
+    def _shared(self, ref: str, commit: str) -> Mapping[str, Seen]:
+        others = sorted({at for other, at in self.at.items() if at and other != ref})
+        shared = newest_shared(self.repository, commit, others)
+        return read(self.repository, shared) if shared else {}
+
+    def _spare(self, change: RefChange) -> None:
+        kept = {place: content for place, content in self.spared.items() if place[0] != change.ref}
+        now: Mapping[str, Seen] = read(self.repository, change.commit) if change.commit else {}
+        if change.seen:
+            before = {p: c for (ref, p), c in self.spared.items() if ref == change.ref}
+            kept |= {(change.ref, p): c for p, c in before.items() if p in now and now[p].content == c}
+        elif change.commit:
+            there = self._shared(change.ref, change.commit)
+            same = {p: s.content for p, s in now.items() if p in there and there[p].content == s.content}
+            kept |= {(change.ref, p): content for p, content in same.items()}
+        self.spared = kept
 
     def _check_stayed(self, before: Mapping[str, Row], after: Mapping[str, Row]) -> None:
         contents = {p: r.seen.content for p, r in before.items()}
@@ -121,7 +141,7 @@ class Model:
         assert is_right, f"{place} is not what git has there: {told}, not {wanted}"
         if code["id"] in self.holds:
             assert [s["status"] for s in looked.states_of(code["id"])] == ["active"], f"{place} is there, its state not"
-        if not wants_run(place[0], seen):
+        if not wants_run(place[0], seen) or self.spared.get(place) == seen.content:
             return
         assert code["kind"] == seen.kind, place
         if waiting := [s for s in looked.states if s["successor"] == code["id"] and s["status"] == "loose"]:
@@ -186,6 +206,17 @@ def dump(looked: Looked) -> dict[str, Any]:
                 "runs": [[r["kind"], r["slot"], _carried(r["spec"])] for r in runs[-1:]],
             }
     return found
+
+
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The first, without the runs of branches and their unused states where one of the two has none.
+
+    Whether a branch starts again what others have had depends on what arrived together.
+    """
+    both = [p for p in one.keys() & other.keys() if not p.startswith(f"{MAIN}:")]
+    spared = {p for p in both if not (one[p]["runs"] and other[p]["runs"])}
+    used = {p: [s for s in one[p]["states"] if s[1] != "empty"] for p in spared}
+    return {p: told | {"runs": [], "states": used[p]} if p in spared else told for p, told in one.items()}
 
 
 def _carried(spec: Json) -> Json:

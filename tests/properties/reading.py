@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -49,6 +49,12 @@ def read(repository: Path, commit: str) -> Mapping[str, Seen]:
 def is_ancestor(repository: Path, older: str, newer: str) -> bool:
     done = subprocess.run(["git", "-C", str(repository), "merge-base", "--is-ancestor", older, newer], check=False)
     return done.returncode == 0
+
+
+def newest_shared(repository: Path, commit: str, others: Sequence[str]) -> str:
+    """The newest commit in the histories of one and of any other; '' when there is none."""
+    line = ["git", "-C", str(repository), "merge-base", commit, *others]
+    return subprocess.run(line, check=False, capture_output=True).stdout.decode().strip() if others else ""
 
 
 def _seen(folder: str, trees: Mapping[str, str], blobs: Mapping[str, str], texts: Mapping[str, str]) -> Seen:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from temporalio import activity
 
-from stackly import log
+from stackly import log, texts
 from stackly.db import Session, Transactions
 from stackly.engine import announcing
+from stackly.engine.basis import Basis, basis
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
 from stackly.engine.failures import RETRYABLE, tell_all
 from stackly.engine.gathering import MAX_TEXT, Commit, gather, refused
@@ -24,13 +25,12 @@ from stackly.engine.watching import started_by, watching, would_start
 from stackly.errors import FileInvalid, StacklyError, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
-from stackly.git.differences import Changed
 from stackly.git.memory import Memory
 from stackly.git.mirrors import AWAIT_SECONDS, Mirror
 from stackly.git.runner import Runner
 from stackly.policy.model import Policy
 from stackly.stacks import refs_store, registry_store, store
-from stackly.stacks.model import FoundStack, Repo
+from stackly.stacks.model import FoundStack, Repo, branch_of
 from stackly.stacks.refs_store import SeenRef
 from stackly.stacks.registry_store import Registered
 from stackly.storage import Store
@@ -87,16 +87,24 @@ class Sync(SyncActivities):
             raise
         heads = {ref: oid for ref, oid in fetched.refs.items() if ref.startswith(HEADS)}
         missing = await mirror.unserved(waiting.all, fetched.refs)
+        await self._refuse(found, fetched.unreadable)
         async with self._transactions() as session:
             await announcing.note(session, repo, waiting, missing)
             known = await store.processed_refs(session, repo)
             is_empty = not heads and any(last for last, _ in known.values())
             await store.set_repo_reason(session, repo, _EMPTY if is_empty else None)
-            seen = {} if is_empty else await refs_store.look(session, repo, heads)
+            there = [*heads, *fetched.unreadable]
+            seen = {} if is_empty else await refs_store.look(session, repo, there)
         plan = SyncPlan(_differences(found, heads, seen, self._source.grace))
         if not plan.changes:
             await self._let_go(mirror, found)
         return plan
+
+    async def _refuse(self, repo: Repo, unreadable: Mapping[str, str]) -> None:
+        """Refs that have no name here: each is refused by itself, once a commit."""
+        for ref, commit in sorted(unreadable.items()):
+            change = RefChange(repo.id, ref, commit, "", 0)
+            await self._failed(change, f"The name {branch_of(ref)} is not UTF-8, so it can be kept nowhere; rename it.")
 
     @activity.defn(name="sync.process")
     async def process(self, change: RefChange) -> SyncOutcome:
@@ -111,7 +119,7 @@ class Sync(SyncActivities):
             return await self._failed(change, e.detail)
         except Exception as e:  # noqa: BLE001 - whatever is wrong with one ref must not stop the others
             _log.exception("push.failed", repo_id=change.repo, ref=change.ref, commit=change.commit)
-            return await self._failed(change, f"{type(e).__name__}: {e}")
+            return await self._failed(change, f"It failed unforeseen ({type(e).__name__}); the log has its trace.")
 
     async def _process(self, change: RefChange) -> SyncOutcome:
         async with self._transactions() as session:
@@ -162,13 +170,14 @@ class Sync(SyncActivities):
         if rewritten or has_marks:
             lost, stale = await self._lost(mirror, change)
             stale = (stale & keys.keys()) - differing
-        changed = await _changed(mirror, change)
-        programs = started_by(changed, before.watching) if change.seen else {}
+        base = await basis(self._transactions, mirror, change)
+        programs = started_by(base.changed, before.watching) if change.seen else {}
         programs = {p: files for p, files in programs.items() if p in keys and p not in differing | stale}
         wanted = ((differing & keys.keys()) | stale | programs.keys()) - unusable.keys()
         platform = Platform(self._source.majors, self._source.book, await self._policies(mirror, repo, commit))
         found = await gather(commit, wanted, platform, self._storage) if wanted else {}
         found |= {p: f for p, f in unusable.items() if p in differing}
+        programs |= base.programs(found)
         async with self._transactions() as session:
             places = await registry_store.places(session, change.repo, change.ref, differing | found.keys())
         return Intake(
@@ -178,7 +187,9 @@ class Sync(SyncActivities):
             programs=programs,
             rewritten=rewritten,
             lost=lost,
-            would="" if differing or found else would_start(changed, keys, before.watching),
+            would=_would(base, change, keys, before, is_touched=bool(differing or found)),
+            untouched=base.untouched(found) - programs.keys(),
+            unnamed={texts.shown(p): why for p, why in tree.refused.items() if texts.flaw(p)},
         )
 
     async def _lost(self, mirror: Mirror, change: RefChange) -> tuple[frozenset[str], set[str]]:
@@ -265,11 +276,10 @@ async def _rewritten(mirror: Mirror, change: RefChange) -> Rewritten | None:
     return Rewritten("reset" if base == change.commit else "rewritten", change.seen, base)
 
 
-async def _changed(mirror: Mirror, change: RefChange) -> Changed | None:
-    """What differs from the commit processed last; None when that is not here any more, or never was."""
-    if not change.seen or not await mirror.has(change.seen):
-        return None
-    return await mirror.changed_paths(change.seen, change.commit)
+def _would(base: Basis, change: RefChange, keys: Mapping[str, str], before: Before, *, is_touched: bool) -> str:
+    if base.is_new and base.commit:
+        return base.reason(branch_of(change.ref))
+    return "" if is_touched else would_start(base.changed, keys, before.watching)
 
 
 def _differences(
