@@ -73,7 +73,7 @@ async def _gather(commit: Commit, paths: Sequence[str], platform: Platform, stor
 
     async def bundled(path: str) -> None:
         async with room:
-            links = bundles.left_out(commit.tree, commit.closures[path])
+            links = bundles.links(commit.tree, commit.closures[path])
             found[path] = await _bundled(found[path], members[path], links, sizes, blobs, storage)
 
     await asyncio.gather(*(read(path) for path in paths))

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from stackly import texts
+from stackly import terraform_names, texts
 from stackly.errors import FileInvalid, FileProblem, Invalid
 from stackly.git.closures import Closure, is_module_file
 from stackly.git.trees import CONFIG, MAX_DEPTH, MAX_PATH, Entry, Tree, parent
@@ -46,9 +46,8 @@ def members(tree: Tree, closure: Closure) -> list[Entry]:
     if closure.problems:
         raise FileInvalid(list(closure.problems))
     found = _below(tree, closure)
-    out = left_out(tree, closure)
-    entries = [entry for path, entry in found.items() if path not in out]
-    problems = [FileProblem(p, 0, 0, _LINKED) for p in out if found[p].is_link and is_code(tree, closure, p)]
+    entries = [entry for entry in found.values() if _no_code(entry) is None]
+    problems = [FileProblem(p, 0, 0, _LINKED) for p in links(tree, closure) if is_code(tree, closure, p)]
     problems += [FileProblem(e.path, 0, 0, why) for e in entries if (why := _refusal(e))]
     if problems:
         raise FileInvalid(problems)
@@ -58,9 +57,13 @@ def members(tree: Tree, closure: Closure) -> list[Entry]:
 
 
 def left_out(tree: Tree, closure: Closure) -> dict[str, str]:
-    """What lies below a closure's directories and is no part of its code. Shape: path -> why, by path."""
-    found = _below(tree, closure)
-    return {path: why for path, entry in found.items() if (why := _no_code(entry))}
+    """What lies below a closure's directories and is no part of its code. Shape: file or directory -> why, by path."""
+    return dict(filter(None, map(_no_code, _below(tree, closure).values())))
+
+
+def links(tree: Tree, closure: Closure) -> list[str]:
+    """Symbolic links and submodules below a closure's directories, by path."""
+    return [path for path, entry in _below(tree, closure).items() if entry.is_link]
 
 
 def is_code(tree: Tree, closure: Closure, path: str) -> bool:
@@ -71,13 +74,13 @@ def is_code(tree: Tree, closure: Closure, path: str) -> bool:
     return directory == closure.path and (name in _READ or name.endswith((".tfvars", ".tfvars.json")))
 
 
-def check_links(entries: list[Entry], blobs: Mapping[str, bytes], links: Collection[str]) -> None:
+def check_links(entries: list[Entry], blobs: Mapping[str, bytes], linked: Collection[str]) -> None:
     """Raises: FileInvalid where a module file names a link or a submodule that is left out."""
     problems = []
-    for entry in entries if links else []:
+    for entry in entries if linked else []:
         if entry.path.endswith((".tf", ".tf.json")):
             text = blobs[entry.oid].decode("utf-8", "replace")
-            named = (_mention(text, entry.path, link) for link in sorted(links))
+            named = (_mention(text, entry.path, link) for link in linked)
             problems += [
                 FileProblem(entry.path, line, 1, f"{texts.shown(link)}: {_LINKED}")
                 for line, link in filter(None, named)
@@ -99,11 +102,15 @@ def _below(tree: Tree, closure: Closure) -> dict[str, Entry]:
     return {path: found[path] for path in sorted(found)}
 
 
-def _no_code(entry: Entry) -> str | None:
+def _no_code(entry: Entry) -> tuple[str, str] | None:
+    """What is left out for this entry, and why; None for code."""
     if entry.is_link:
         kind = "submodule" if entry.is_submodule else "symbolic link"
-        return f"It is a {kind}, which is not followed."
-    return "Its name is not UTF-8." if texts.flaw(entry.path) else None
+        return entry.path, f"it is a {kind}, which is not followed"
+    if texts.flaw(entry.path):
+        return entry.path, "its name is not UTF-8"
+    found = terraform_names.left_out(entry.path)
+    return None if found is None else (found[0], f"it is {found[1]}")
 
 
 def check_sizes(entries: list[Entry], sizes: Mapping[str, int]) -> None:

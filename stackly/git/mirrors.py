@@ -257,7 +257,7 @@ class Mirror:
         oids = {e.oid for e in entries}
         bundles.check_sizes(entries, await self.sizes(oids))
         blobs = await self.blobs(oids)
-        bundles.check_links(entries, blobs, bundles.left_out(tree, found))
+        bundles.check_links(entries, blobs, bundles.links(tree, found))
         return bundles.pack(entries, blobs)
 
     async def is_ancestor(self, older: str, newer: str) -> bool:

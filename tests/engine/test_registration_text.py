@@ -189,6 +189,21 @@ async def test_a_link_in_the_place_of_code_rejects_its_stack(syncing: Syncing, n
     assert {p: c.status for p, c in (await syncing.codes()).items()} == {"good": "active", "m": "rejected"}
 
 
+async def test_states_and_plans_in_a_repository_are_left_out_each_named_once(syncing: Syncing) -> None:
+    await syncing.pushed(
+        plain("a", "a")
+        | {"a/errored.tfstate": "{}", "a/m/terraform.tfstate": "{}", "a/.terraform/x": "1", "a/.terraform/y/z": "2"}
+        | {"a/x.tfplan": "", "a/stackly_override.tf.json": "{}", "a/.terraform.lock.hcl": ""}
+    )
+    entries, _ = bundles.unpack(syncing.storage.objects[str((await syncing.code("a")).bundle)])
+    assert [e.path for e in entries] == ["a/.terraform.lock.hcl", "a/main.tf", "a/stackly.hcl"]
+    told = [e["file"] for e in await syncing.events("file_left_out")]
+    assert sorted(told) == [
+        *("a/.terraform/", "a/errored.tfstate", "a/m/terraform.tfstate"),
+        *("a/stackly_override.tf.json", "a/x.tfplan"),
+    ]
+
+
 async def _with_links(syncing: Syncing, module: str) -> None:
     upstream = syncing.upstream
     upstream.commit({"stackly.hcl": 'stack "root" {\n}\n', "main.tf": module or PART})
