@@ -29,15 +29,7 @@ _HARMLESS: tuple[str, ...] = (
     *("badEmail", "badName", "missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeEmail"),
     *("multipleAuthors", "nulInCommit", "badFilemode", "zeroPaddedFilemode", "badTagName", "missingTaggerEntry"),
 )
-# What old programs wrote into commits, tags and trees, and what harms nobody: names, addresses, times, padded modes.
-# All else that git's check finds is refused as ever: trees that are out of order or hold a name twice, `.git`, links.
-_HARMLESS: tuple[str, ...] = (
-    *("badDate", "badDateOverflow", "badTimezone", "missingSpaceBeforeDate", "zeroPaddedDate"),
-    *("badEmail", "badName", "missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeEmail"),
-    *("multipleAuthors", "nulInCommit", "badFilemode", "zeroPaddedFilemode", "badTagName", "missingTaggerEntry"),
-)
 _FLAGS: tuple[str, ...] = (
-    *(f"fetch.fsck.{name}=ignore" for name in _HARMLESS),
     *(f"fetch.fsck.{name}=ignore" for name in _HARMLESS),
     "core.hooksPath=/dev/null",
     "core.symlinks=false",
