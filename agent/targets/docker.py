@@ -17,7 +17,7 @@ from agent.targets.daemon import DockerDaemon
 from agent.targets.images import Images
 from agent.targets.machine import Machines
 from agent.targets.pause import ensure_pause
-from agent.targets.target import Target, TargetSite
+from agent.targets.target import Resident, Target, TargetSite
 from stackly import log
 from stackly.engine.contracts.site import BootInput, ImageOutcome, InventoryItem, MachineSpec, ProbeOutcome
 from stackly.errors import Faulty, Unavailable
@@ -97,6 +97,7 @@ class DockerTarget(Target):
     async def boot(self, given: BootInput, context: StepContext) -> dict[str, str]:
         """Raises: Faulty when a part could not be made; what this call made is taken back, last first."""
         undo: list[Callable[[Any], None]] = []
+        self._machines.prepare()  # before anything is made: `was_used` goes by it
         try:
             network = await self._call(lambda client: self._network(client, given, undo))
             agents = {}
@@ -170,6 +171,12 @@ class DockerTarget(Target):
         """Edge agents first, so that nobody starts a container behind us; then containers, networks, volumes."""
         removed = await self._machines.remove(run, test)
         return removed + await self._call(lambda client: _remove_labelled(client, self._filter(run, test)))
+
+    def was_used(self) -> bool:
+        return self._machines.root.is_dir()
+
+    def residents(self) -> list[Resident]:
+        return self._machines.residents()
 
     async def ended(self) -> list[InventoryItem]:
         return self._machines.ended()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from agent.context import StepContext
 from agent.targets.machine import Machines
-from agent.targets.target import Target, TargetSite
+from agent.targets.target import Resident, Target, TargetSite
 from stackly.engine.contracts.site import BootInput, InventoryItem, ProbeOutcome
 from stackly.errors import Invalid
 
@@ -63,6 +63,12 @@ class LocalTarget(Target):
 
     async def inventory(self, run: str, test: str) -> list[InventoryItem]:
         return self._machines.inventory(run, test)
+
+    def was_used(self) -> bool:
+        return self._machines.root.is_dir()
+
+    def residents(self) -> list[Resident]:
+        return self._machines.residents()
 
     async def ended(self) -> list[InventoryItem]:
         return self._machines.ended()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent import workdir
 from agent.context import StepContext
-from agent.targets.target import TargetSite
+from agent.targets.target import Resident, TargetSite
 from agent.terraform.variables import enrolment_entry
 from stackly import log
 from stackly.engine.contracts.site import AGENT_ENDED, InventoryItem, MachineSpec
@@ -40,6 +40,10 @@ class Machines:
     def root(self) -> Path:
         return self.site.home.absolute() / self.folder
 
+    def prepare(self) -> None:
+        """0711: a database runs as a user of its own below it; every file with a secret is 0600."""
+        workdir.private(self.root, 0o711)
+
     def directory(self, key: StepKey, machine: str) -> Path:
         return self.root / str(workdir.owned(key.run, key.test, machine))
 
@@ -59,8 +63,7 @@ class Machines:
         directory = self.directory(context.key, machine.name)
         await workdir.delete(directory)
         enrolment = await context.issue_enrolment(machine.name)
-        # 0711: a database runs as a user of its own below it; every file with a secret is 0600.
-        workdir.private(self.root, 0o711)
+        self.prepare()
         workdir.private(directory, 0o711)
         entry = enrolment_entry(context.key, machine.name, machine.internal_ip, enrolment, str(directory), **more)
         shown = {k: v for k, v in entry.items() if k not in {"token", "ca_pem"}}
@@ -115,6 +118,12 @@ class Machines:
             items.append(InventoryItem(AGENT_ENDED, identity, owned.run, owned.test, detail))
         return items
 
+    def residents(self) -> list[Resident]:
+        """A directory whose agent is not known (any more) counts as well: something was there."""
+        return [
+            Resident(_agent_of(directory), owned.run, owned.test, owned.last) for owned, directory in self.found("", "")
+        ]
+
     def found(self, run: str, test: str) -> list[tuple[workdir.Owned, Path]]:
         """Directories on disk, and deleted ones that somebody still lives in."""
         names = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
@@ -145,6 +154,13 @@ class Machines:
 
 def _lives(enrolment: Path, directory: Path) -> bool:
     return any(str(enrolment) in workdir.arguments(pid) for pid in workdir.occupants(directory))
+
+
+def _agent_of(directory: Path) -> str:
+    try:
+        return str(json.loads((directory / "machine.json").read_bytes())["agent_id"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def _last_words(file: Path) -> str:

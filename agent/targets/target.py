@@ -21,6 +21,16 @@ class TargetSite:
     docker_socket: str = "/var/run/docker.sock"
 
 
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A machine that was booted here, and its edge agent, alive or not."""
+
+    agent: str
+    run: str
+    test: str
+    machine: str
+
+
 class Target(ABC):
     """Shape: `makes_machines` is True where `boot` makes what the module only declared."""
 
@@ -48,6 +58,14 @@ class Target(ABC):
     @abstractmethod
     async def remove(self, run: str, test: str) -> list[str]:
         """What was there and is gone. Needs neither state nor a living edge agent; twice is as good as once."""
+
+    def was_used(self) -> bool:
+        """Whether anything was ever made here for this agent."""
+        return False
+
+    def residents(self) -> list[Resident]:
+        """The machines of anybody that this target made."""
+        return []
 
     async def ended(self) -> list[InventoryItem]:
         """Machines of anybody whose edge agent was started here and does not live (kind AGENT_ENDED)."""

@@ -98,13 +98,25 @@ def down(
     call: Invocation,
     *,
     wipe: Annotated[bool, typer.Option("--wipe", help="Forget everything: data, runs, repositories.")] = False,
+    keeps: Annotated[
+        bool,
+        typer.Option("--keep-machines", help="Leave the machines of tests running until the next `down`."),
+    ] = False,
     yes: Yes = False,
 ) -> None:
-    """Stop everything on this machine."""
+    """Stop everything on this machine, the machines of tests last."""
     if wipe:
         call.confirm(f"Forget everything in {call.place.home}?", yes=yes)
-    found = ask(call, "down", *(["--wipe"] if wipe else []))
-    call.say.one(found, lambda _: "Everything is stopped" + (", and forgotten." if wipe else "."))
+    options = [*(["--wipe"] if wipe else []), *(["--keep-machines"] if keeps else [])]
+    call.say.one(ask(call, "down", *options), _stopped)
+
+
+def _stopped(found: Json) -> str:
+    things = ", ".join(f"{n} {kind}" for kind, n in found["machines"].items())
+    if found["kept"]:
+        return f"The platform is stopped. Its machines go on: {things or 'none'}. End them with: stackly down"
+    with_them = f", machines included ({things})" if things else ""
+    return f"Everything is stopped{with_them}{', and forgotten' if found['wiped'] else ''}."
 
 
 def status(call: Invocation) -> None:

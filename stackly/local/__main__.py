@@ -31,8 +31,8 @@ def _up(home: Path, _: argparse.Namespace) -> Json:
 
 
 def _down(home: Path, asked: argparse.Namespace) -> Json:
-    platform.down(home, wipe=asked.wipe, progress=_progress)
-    return {"stopped": True, "wiped": asked.wipe}
+    stopped = platform.down(home, wipe=asked.wipe, keep_machines=asked.keep_machines, progress=_progress)
+    return {"stopped": True, "wiped": asked.wipe, "machines": dict(stopped.machines), "kept": stopped.kept}
 
 
 def _status(home: Path, _: argparse.Namespace) -> Json:
@@ -59,6 +59,7 @@ def _arguments() -> argparse.ArgumentParser:
         verbs.add_parser(name).set_defaults(work=work)
     down = verbs.add_parser("down")
     down.add_argument("--wipe", action="store_true")
+    down.add_argument("--keep-machines", action="store_true")
     down.set_defaults(work=_down)
     logs = verbs.add_parser("logs")
     logs.add_argument("component")

@@ -16,10 +16,14 @@ from stackly import db
 from stackly.accounts import service as accounts
 from stackly.accounts.model import Identity, Role
 from stackly.agents import service as agents
+from stackly.agents import store as edges
 from stackly.agents.authority import Authority
 from stackly.errors import StacklyError, Unauthenticated, Unavailable
-from stackly.local import components, postgres, schema
+from stackly.events import store as events
+from stackly.events.model import Bell
+from stackly.local import components, machines, postgres, schema
 from stackly.local.home import Config, Home, configured, write_endpoints, write_private
+from stackly.runs import steps
 from stackly.settings import Settings
 from stackly.storage import Store
 
@@ -40,6 +44,25 @@ async def make_platform(home: Home, config: Config) -> None:
     schema.upgrade(settings.database_url)
     await _objects(settings).ensure_bucket()
     await _admin_and_link(home, config, settings)
+    await _tell_ended(home, settings)
+
+
+async def _tell_ended(home: Home, settings: Settings) -> None:
+    """Whose machines the last `down` ended: their steps are gone, and their tests end with that reason."""
+    ended = machines.ended_before(home)
+    if not ended:
+        return
+    engine = db.engine(settings.database_url, size=1, application="bootstrap")
+    try:
+        async with db.transactions(engine)() as session:
+            for one in ended:
+                agent, run, test = one["agent"], one["run"], one["test"]
+                if await edges.end_edge(session, agent, run=run, test=test, reason=machines.REASON, enrolment=None):
+                    await steps.report_gone(session, agent, "")
+                    await events.ring(session, Bell.TEST_RING, f"{run}/{test}")
+    finally:
+        await engine.dispose()
+    machines.ended_file(home).unlink(missing_ok=True)
 
 
 async def renew_link(home: Home, config: Config) -> None:

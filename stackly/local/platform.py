@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stackly.errors import Faulty, Invalid, NotFound, Unavailable
-from stackly.local import processes
+from stackly.local import machines, processes
 from stackly.local.component import State, Status
 from stackly.local.components import NAMES
 from stackly.local.home import Home, configured
@@ -30,6 +30,14 @@ class Started:
 
     endpoints: dict[str, str]
     adopted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Shape: `machines` kind of thing -> how many were ended, or with `kept` go on running."""
+
+    machines: Mapping[str, int]
+    kept: bool
 
 
 def default_home() -> Path:
@@ -70,16 +78,32 @@ def up(
     return Started(endpoints(home), adopted)
 
 
-def down(home: Path, *, wipe: bool = False, progress: Progress = _silent, timeout_s: float = 120.0) -> None:
-    """Stop everything; with `wipe`, forget everything. Harmless when nothing runs."""
+def down(
+    home: Path,
+    *,
+    wipe: bool = False,
+    keep_machines: bool = False,
+    progress: Progress = _silent,
+    timeout_s: float = 120.0,
+) -> Stopped:
+    """Stop everything, machines last; with `wipe`, forget everything. Harmless when nothing runs.
+
+    Raises: Faulty when something goes on running.
+    """
+    if wipe and keep_machines:
+        raise Invalid("Machines cannot be kept by a home that is forgotten; leave out --wipe or --keep-machines.")
     place = Home(home.resolve())
     who = _supervisor_of(place)
     if who:
         processes.signal_to(who, signal.SIGTERM)
         _follow_stop(place, who, progress, timeout_s)
     _clear_leftovers(place)
+    found = machines.look(place) if keep_machines else machines.end(place, remember=not wipe)
+    if found.counts:
+        progress("machines", "kept" if keep_machines else State.STOPPED.value, str(found))
     if wipe and place.path.exists():
         _wipe(place)
+    return Stopped(found.counts, keep_machines)
 
 
 def status(home: Path) -> dict[str, Any]:
