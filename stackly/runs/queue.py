@@ -167,7 +167,7 @@ async def forget_execution(session: Session, carried: Carried, *, counted: bool)
 async def prune_live(session: Session, *, days: int) -> int:
     """Live rows expire; what counts is in storage by then."""
     gone = 0
-    for table in ("log_chunks", "series_points"):
+    for table in ("log_chunks", "series_points", "appended"):
         done = await session.execute(
             text(f"DELETE FROM {table} WHERE at < clock_timestamp() - make_interval(days => :days)"), {"days": days}
         )

@@ -160,6 +160,22 @@ class LogChunkRow(Base):
     text: Mapped[str]
 
 
+class AppendedRow(Base):
+    """What one sender (test and agent) has appended to a run, and what was dropped of it."""
+
+    __tablename__ = "appended"
+    __table_args__ = (Index(None, "at"),)
+
+    run: Mapped[str] = mapped_column(primary_key=True)
+    sender: Mapped[str] = mapped_column(primary_key=True)
+    lines: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    size: Mapped[int] = mapped_column(BigInteger, server_default="0")  # bytes of text
+    points: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    dropped_lines: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    dropped_points: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
 class SeriesPointRow(Base):
     __tablename__ = "series_points"
     __table_args__ = (UniqueConstraint("run", "test", "sample", "second"), Index(None, "run", "id"))

@@ -125,7 +125,9 @@ class Bench:
         left += [f"process {who.pid}: {_command(who.pid)}" for who in processes.below(self.machines)]
         left += [f"directory {path}" for path in self.machines.glob("*")]
         work = (self.house.home / "agent" / "runs").glob("*")
-        left += [f"run directory {path}" for path in work if path.is_dir()]  # beside a lock file that stays
+        left += [
+            f"run directory {path}" for path in work if path.is_dir() and path.name[0] != "."
+        ]  # beside a lock file that stays
         left += [
             f"lease {r['cidr']}"
             for r in self.rows("SELECT cidr FROM leases WHERE released_at IS NULL AND state IS NOT NULL")

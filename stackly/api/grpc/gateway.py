@@ -1,15 +1,16 @@
 """AgentGateway over mTLS: beats, steps, live data. The certificate names the agent; a row says what is in its hands."""
 
 import json
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from stackly import clock
+from stackly import log
 from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.agents.model import Agent, NotYours, Role
 from stackly.api.grpc import endings
+from stackly.api.grpc.appending import Appending
 from stackly.api.grpc.callers import Callers, Context, guarded
 from stackly.api.grpc.enrolment import as_object
 from stackly.api.grpc.places import Places
@@ -19,13 +20,14 @@ from stackly.engine.contracts.steps import RESULT_CAP_BYTES
 from stackly.errors import Invalid
 from stackly.events import store as events
 from stackly.events.model import Bell
-from stackly.runs import live, steps, tests
+from stackly.runs import steps, tests
 from stackly.runs.holds import Hold, Refusal, hold_of
 from stackly.runs.model import TEST_TERMINAL
 from stackly.storage import Store
 from stackly.teardown import store as inventory
 from stackly.wire import gateway_pb2 as wire
 
+_log = log.get("api.grpc")
 _VERDICTS = {
     steps.Verdict.GRANTED: wire.GRANTED,
     steps.Verdict.ATTACH: wire.ATTACH,
@@ -41,8 +43,6 @@ _REFUSALS = {
     Refusal.LOST_LEASE: wire.LOST_LEASE,
 }
 _INTERRUPTIONS = {wire.STOPPED: steps.Interruption.STOPPED, wire.CUT_OFF: steps.Interruption.CUT_OFF}
-# A clock of an agent that is this far ahead is taken for wrong, and ours is used.
-_AHEAD = timedelta(hours=1)
 
 
 async def hold_for(session: Session, agent: Agent, run: str, test: str) -> Hold:
@@ -70,6 +70,7 @@ class Gateway(Transfers):
         super().__init__(transactions, store, mirrors, callers, hold_for)
         self._authority = authority
         self._places = places
+        self._appending = Appending()
 
     @guarded
     async def Heartbeat(self, request: wire.HeartbeatRequest, context: Context) -> wire.HeartbeatReply:  # noqa: N802 - the wire's name
@@ -116,9 +117,7 @@ class Gateway(Transfers):
     @guarded
     async def EndStep(self, request: wire.EndStepRequest, context: Context) -> wire.EndStepReply:  # noqa: N802
         agent = await self._callers.agent(context)
-        if len(request.outcome_json) > 2 * RESULT_CAP_BYTES:
-            raise Invalid(f"An outcome has at most {RESULT_CAP_BYTES} bytes; put more into an artifact.")
-        outcome = as_object(request.outcome_json, "outcome_json")
+        outcome = _outcome(request.outcome_json)
         interruption = _INTERRUPTIONS.get(request.interruption)
         async with self._transactions() as session:
             await hold_for(session, agent, request.key.run, request.key.test)
@@ -167,14 +166,20 @@ class Gateway(Transfers):
     @guarded
     async def Append(self, request: wire.AppendRequest, context: Context) -> wire.AppendReply:  # noqa: N802
         agent = await self._callers.agent(context)
-        # The certificate's share of the source: no agent can speak, or count, for another.
-        source = "/".join(part for part in (request.test, agent.name, request.source) if part)
         async with self._transactions() as session:
             await hold_for(session, agent, request.run, request.test)
-            await live.append(
-                session, request.run, request.test, source, _lines(request.lines), _points(request.points)
-            )
+            await self._appending.append(session, agent, request)
         return wire.AppendReply()
+
+
+def _outcome(sent: str) -> Mapping[str, Any]:
+    """Too large a one is dropped, and its step has failed for that: refused, its sender would try for ever."""
+    size = len(sent.encode())
+    if size <= RESULT_CAP_BYTES:
+        return as_object(sent, "outcome_json")
+    detail = f"The step's outcome had {size} bytes, more than {RESULT_CAP_BYTES}; large things go into artifacts."
+    _log.warning("outcome.dropped", size=size)
+    return {"ok": False, "kind": "Faulty", "slug": "result-too-large", "detail": detail, "fields": {}}
 
 
 async def _is_over(session: Session, run: str, test: str) -> bool:
@@ -184,29 +189,3 @@ async def _is_over(session: Session, run: str, test: str) -> bool:
 async def _ring(session: Session, owners: Iterable[tuple[str, str]]) -> None:
     for run, test in sorted(owners):
         await events.ring(session, Bell.TEST_RING if test else Bell.RUN_RING, f"{run}/{test}" if test else run)
-
-
-def _lines(lines: Iterable[wire.LogLine]) -> list[live.Line]:
-    now = clock.now()
-    read = []
-    for line in lines:
-        try:
-            at = clock.parse(line.at)
-        except ValueError:
-            at = now
-        read.append(live.Line(line.n, min(at, now + _AHEAD), line.level or "info", line.text))
-    return read
-
-
-def _points(points: Iterable[wire.Point]) -> list[live.Point]:
-    return [
-        live.Point(
-            p.sample,
-            p.second,
-            p.tps,
-            p.latency_ms if p.HasField("latency_ms") else None,
-            p.p95_ms if p.HasField("p95_ms") else None,
-            p.errors,
-        )
-        for p in points
-    ]

@@ -338,6 +338,9 @@ class TestRunWorkflow:
             if not step.done():
                 raise AgentLost(loss.result())
             return step.result()
+        except StepGone as e:
+            # Its heartbeats may have run out before anybody rang: why it went is known all the same.
+            raise (AgentLost(why) if (why := await self._known_loss()) else e) from e
         finally:
             for task in (step, loss):
                 task.cancel()
@@ -348,9 +351,12 @@ class TestRunWorkflow:
         while True:
             await workflow.wait_condition(lambda: self.rung)
             self.rung = False
-            absent = await local(TestActivities.absent, AgentsWanted(self.plan.run, self.plan.test, self.agents))
-            if absent.lost:
-                return _sentences(absent.lost)
+            if why := await self._known_loss():
+                return why
+
+    async def _known_loss(self) -> str:
+        absent = await local(TestActivities.absent, AgentsWanted(self.plan.run, self.plan.test, self.agents))
+        return _sentences(absent.lost)
 
     async def _rung_or(self, timeout: timedelta) -> None:
         try:

@@ -1,0 +1,2 @@
+-- budgets, taken back.
+DROP TABLE appended;
