@@ -19,10 +19,13 @@ from cryptography import x509
 from agent import gateway as gateways
 from agent.gateway import Gateway, Identity
 from agent.outbox import Outbox, patiently
+from agent.sandbox.isolation import Isolation, find, required
+from agent.sandbox.users import Users
 from agent.settings import (
     AgentSettings,
     EnrolmentFile,
     capabilities,
+    isolation_required,
     parse_arguments,
     read_enrolment,
     usable_targets,
@@ -119,6 +122,7 @@ class Life:
     spool: Spool
     steps: Steps
     over: asyncio.Event
+    isolation: Isolation
     # What a site agent sees on its targets; an edge agent looks at nothing.
     look_around: LookAround | None = None
     tidy: Callable[[], Awaitable[None]] | None = None
@@ -230,7 +234,7 @@ async def _begin_life(life: Life, before_reap: Callable[[], Awaitable[None]] | N
 async def _site(life: Life) -> None:
     from agent.site import SiteSettings, SiteWork  # late: an edge agent starts without Terraform's half
 
-    hands = SiteWork(life.settings.home, life.identity.agent_id, SiteSettings(**_site_settings(life.settings)))
+    hands = SiteWork(life.settings.home, life.identity.agent_id, SiteSettings(**_site_settings(life)))
 
     async def upload_states() -> None:
         for left in await hands.unfinished():
@@ -257,10 +261,16 @@ async def _tidied(life: Life, hands: "SiteWork") -> None:
         _log.warning("directories.not_tidied", reason=reason_of(e), exc_info=not isinstance(e, StacklyError | OSError))
 
 
-def _site_settings(settings: AgentSettings) -> dict[str, Any]:
-    told = {"terraform": settings.environment.get("STACKLY_TERRAFORM", "terraform")}
-    mirror = settings.environment.get("STACKLY_PLUGIN_MIRROR")
+def _site_settings(life: Life) -> dict[str, Any]:
+    environment = life.settings.environment
+    told: dict[str, Any] = {"terraform": environment.get("STACKLY_TERRAFORM", "terraform")}
+    told |= {"isolation": life.isolation, "readable": _paths(environment.get("STACKLY_SANDBOX_READABLE", ""))}
+    mirror = environment.get("STACKLY_PLUGIN_MIRROR")
     return told | ({"plugin_mirror": Path(mirror)} if mirror else {})
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in text.split(os.pathsep) if part)
 
 
 async def _edge(life: Life, given: EnrolmentFile) -> None:
@@ -278,7 +288,7 @@ async def _edge(life: Life, given: EnrolmentFile) -> None:
         given.container,
         EdgeSettings(
             cache=Path(environment.get("STACKLY_CACHE", str(life.settings.home / "cache"))),
-            postgres_binaries=tuple(Path(p) for p in binaries.split(os.pathsep) if p),
+            postgres_binaries=_paths(binaries),
             stroppy=Path(stroppy) if stroppy else None,
             stroppy_manifest=Path(manifest) if manifest else None,
             labels=_labels(life, given),
@@ -326,7 +336,9 @@ async def live(settings: AgentSettings) -> None:
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, over.set)
     given = read_enrolment(settings.enrolment) if settings.enrolment is not None else None
-    able = capabilities(settings.role, _targets(settings.role))
+    isolation = await asyncio.to_thread(_isolation, settings, given)
+    _log.info("agent.isolation", kind=isolation.name, reason=isolation.why)
+    able = capabilities(settings.role, _targets(settings.role)) | isolation.told()
     identity = await identify(settings, given, able)
     if identity.deadline is not None:
         loop.call_later(max(0.0, (identity.deadline - clock.now()).total_seconds()), over.set)
@@ -334,7 +346,7 @@ async def live(settings: AgentSettings) -> None:
     spool = Spool(settings.home / "spool", gateway.append)
     incarnation = new_id()
     steps = Steps(gateway, spool, Outbox(settings.home / "outbox"), incarnation, settings.timings)
-    life = Life(settings, identity, incarnation, able, gateway, spool, steps, over)
+    life = Life(settings, identity, incarnation, able, gateway, spool, steps, over, isolation)
     spool.start()
     try:
         if identity.role == "site":
@@ -345,6 +357,14 @@ async def live(settings: AgentSettings) -> None:
     finally:
         await spool.close()
         await gateway.close()
+
+
+def _isolation(settings: AgentSettings, given: EnrolmentFile | None) -> Isolation:
+    """Raises: Unavailable when there must be one and there is none; Invalid."""
+    # Machines of one host take their users from their site agent's, which gives none twice.
+    users = Users(Path(given.more["users"])) if given is not None and "users" in given.more else None
+    must = isolation_required(settings)
+    return required(find(settings.home, users), must=must)
 
 
 def _targets(role: str) -> Sequence[str]:

@@ -95,6 +95,14 @@ def parse_arguments(argv: Sequence[str]) -> AgentSettings:
     return AgentSettings(given.role, home, given.enrolment, environment=dict(os.environ))
 
 
+def isolation_required(settings: AgentSettings) -> bool:
+    """Raises: Invalid."""
+    word = settings.environment.get("STACKLY_ISOLATION", "")
+    if word not in ("", "best", "required"):
+        raise Invalid(f"STACKLY_ISOLATION is {word!r}; it is `best` (the strongest that works) or `required`.")
+    return word == "required"
+
+
 def usable_targets(targets: Sequence[str]) -> list[str]:
     """Docker counts when its socket is there."""
     return [t for t in targets if t != "docker" or Path("/var/run/docker.sock").exists()]

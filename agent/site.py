@@ -7,10 +7,12 @@ from pathlib import Path
 
 from agent import workdir
 from agent.context import StepContext
+from agent.sandbox.isolation import Isolation, find
 from agent.targets.registry import Targets
 from agent.targets.target import TargetSite
 from agent.terraform import leftovers, mirroring, outputs, state
 from agent.terraform.process import TerraformSettings
+from agent.terraform.providers import forget_earlier
 from agent.terraform.session import Session, open_session, sha256
 from agent.terraform.variables import cloud_config, enrolment_entry
 from stackly import clock, log
@@ -41,7 +43,10 @@ _log = log.get("agent.site")
 
 @dataclass(frozen=True, slots=True)
 class SiteSettings:
-    """Shape: `edge_command` gets `--enrolment FILE --home DIR`. Units: `grace_s` seconds from SIGTERM to SIGKILL."""
+    """Shape: `edge_command` gets `--enrolment FILE --home DIR`; `isolation` is found where none is given.
+
+    Units: `grace_s` seconds from SIGTERM to SIGKILL.
+    """
 
     terraform: str = "terraform"
     plugin_mirror: Path | None = None
@@ -49,6 +54,8 @@ class SiteSettings:
     edge_command: tuple[str, ...] = (sys.executable, "-m", "agent.main", "edge")
     edge_home: str = "/var/lib/stackly"  # of an edge agent that cloud-init starts
     grace_s: float = STEP_GRACE.total_seconds()
+    isolation: Isolation | None = None
+    readable: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ class SiteWork:
         self._home = home.absolute()
         self._settings = settings or SiteSettings()
         s = self._settings
-        self._terraform = TerraformSettings(s.terraform, s.plugin_mirror, s.grace_s)
+        isolation = s.isolation or find(self._home)
+        self._terraform = TerraformSettings(isolation, s.terraform, s.plugin_mirror, (), s.readable, s.grace_s)
+        forget_earlier(self._home)
         self._targets = Targets(TargetSite(self._home, agent_id, s.edge_command, s.docker_socket))
 
     async def probe(self, given: ProbeInput, context: StepContext) -> ProbeOutcome:  # noqa: ARG002 - steps are alike

@@ -66,6 +66,24 @@ def write_private(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
+def give(path: Path, uid: int) -> None:
+    """Make a file or a whole directory that user's, without following a link. 0: it stays as it is."""
+    if not uid:
+        return
+    os.chown(path, uid, uid, follow_symlinks=False)
+    if path.is_dir() and not path.is_symlink():
+        for _, folders, files, at in os.fwalk(path, follow_symlinks=False):
+            for name in (*folders, *files):
+                os.chown(name, uid, uid, dir_fd=at, follow_symlinks=False)
+
+
+def lend(path: Path, uid: int) -> None:
+    """Let that user read a file that stays ours. 0: it stays as it is."""
+    if uid:
+        os.chown(path, -1, uid, follow_symlinks=False)
+        path.chmod(0o640)
+
+
 def working_directories() -> Iterator[tuple[int, str]]:
     """(pid, working directory) of every process we may look at; a deleted directory under its old name."""
     for entry in os.scandir("/proc"):
@@ -128,7 +146,10 @@ async def delete(directory: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """`<home>/runs/<run>.<test>.<epoch>`, 0700: the code, the variables, the saved plan, the state."""
+    """`<home>/runs/<run>.<test>.<epoch>`: the code, the variables, the saved plan, the state.
+
+    What pushed code may write are the directories of `make`; all else is ours, and its output is not even seen by it.
+    """
 
     root: Path
 
@@ -161,6 +182,16 @@ class RunDirectory:
         return self.root / "plan.tfplan"
 
     @property
+    def draft(self) -> Path:
+        """Where Terraform writes a plan; what is applied is our copy of it."""
+        return self.root / "draft" / "plan.tfplan"
+
+    @property
+    def providers(self) -> Path:
+        """This run's provider cache: links to what the home has, and what only this run brought."""
+        return self.root / "providers"
+
+    @property
     def variables(self) -> Path:
         return self.root / "variables.tfvars.json"
 
@@ -176,10 +207,20 @@ class RunDirectory:
     def scratch(self) -> Path:
         return self.root / "tmp"
 
-    def make(self) -> None:
-        private(self.root.parent)
-        for path in (self.root, self.tree, self.state.parent, self.data, self.output, self.scratch):
+    @property
+    def lent(self) -> tuple[Path, ...]:
+        """The directories in which pushed code may write."""
+        return (self.tree, self.state.parent, self.data, self.scratch, self.draft.parent, self.providers)
+
+    def make(self, uid: int = 0) -> None:
+        """Shape: `uid` is the user of the run's code, who then has to walk through what is ours."""
+        way = 0o711 if uid else 0o700
+        private(self.root.parent, way)
+        private(self.root, way)
+        private(self.output)
+        for path in self.lent:
             private(path)
+            give(path, uid)
 
 
 async def discard(work: RunDirectory) -> None:

@@ -1,14 +1,9 @@
 """From a bundle to a directory Terraform can run in."""
 
-import asyncio
-import fcntl
 import io
 import json
-import os
 import shutil
 import tarfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent import reading
@@ -69,36 +64,11 @@ def check_backend(work: RunDirectory) -> None:
         raise Invalid("The module's own *_override.tf sets a backend; Stackly keeps the state: remove it.")
 
 
-def write_cli_config(home: Path, work: RunDirectory, settings: TerraformSettings) -> None:
+def write_cli_config(work: RunDirectory, settings: TerraformSettings) -> None:
     lines = ["disable_checkpoint = true"]
     if settings.plugin_mirror:
         mirror = json.dumps(str(settings.plugin_mirror.absolute()))
         lines += ["provider_installation {", "  filesystem_mirror {", f"    path = {mirror}", "  }", "}"]
     else:
-        lines.append(f"plugin_cache_dir = {json.dumps(str(private(home.absolute() / 'plugins')))}")
+        lines += [f"plugin_cache_dir = {json.dumps(str(work.providers))}", *settings.installation]
     write_private(work.cli_config, ("\n".join(lines) + "\n").encode())
-
-
-def _open_lock(home: Path) -> int:
-    folder = private(home.absolute() / "runs")
-    return os.open(folder / ".init.lock", os.O_RDWR | os.O_CREAT, 0o600)
-
-
-@asynccontextmanager
-async def init_lock(home: Path) -> AsyncIterator[None]:
-    """One `init` at a time per home: Terraform's plugin cache is not safe for two."""
-    file = _open_lock(home)
-    try:
-        while not _locked(file):  # noqa: ASYNC110 - the other holder may be another process
-            await asyncio.sleep(0.05)
-        yield
-    finally:
-        os.close(file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,30 +1,20 @@
-"""One Terraform process: its own group, a clean environment, ended with its parent, output to files."""
+"""One Terraform process: in its sandbox, with a clean environment, ended with its agent, output to files of ours."""
 
 import asyncio
 import os
 import shutil
-import signal
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent import workdir
 from agent.context import Cancelled
+from agent.processes import tail
+from agent.sandbox import launch
+from agent.sandbox.box import Box
+from agent.sandbox.isolation import Isolation
 from stackly.engine.contracts.steps import STEP_GRACE
 from stackly.errors import Faulty, Unavailable
-
-# The kernel sends SIGTERM to what this becomes when the *thread* that forked it dies; the event loop's thread lives
-# as long as the agent. Set by a launcher, because code between fork and exec may deadlock beside gRPC's threads.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-if os.getppid() != int(sys.argv[1]):
-    os._exit(143)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 # What Terraform and its providers may see of ours: nothing of the platform, no credentials.
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -33,10 +23,17 @@ _PASSED_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https
 
 @dataclass(frozen=True, slots=True)
 class TerraformSettings:
-    """Shape: `plugin_mirror` is an unpacked filesystem mirror. Units: `grace_s` seconds from SIGTERM to SIGKILL."""
+    """Shape: `plugin_mirror` is an unpacked filesystem mirror; `readable` is what every run may see besides.
 
+    `installation` are lines of Terraform's CLI configuration: where providers come from when there is no mirror.
+    Units: `grace_s` seconds from SIGTERM to SIGKILL.
+    """
+
+    isolation: Isolation
     executable: str = "terraform"
     plugin_mirror: Path | None = None
+    installation: tuple[str, ...] = ()
+    readable: tuple[Path, ...] = ()
     grace_s: float = STEP_GRACE.total_seconds()
 
 
@@ -63,64 +60,77 @@ def environment(work: workdir.RunDirectory) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Shape: `arguments` without the executable; `out` and `err` are files that the child writes itself."""
+    """Shape: `arguments` without the executable; `out` and `err` are ours; `shared` are the home's providers."""
 
     executable: str
     arguments: Sequence[str]
     work: workdir.RunDirectory
     directory: Path
+    shared: Path
     out: Path
     err: Path
+    uid: int = 0
 
 
-async def spawn(command: Command) -> asyncio.subprocess.Process:
+def box(command: Command, settings: TerraformSettings) -> Box:
+    """The run's own directories; read-only what Terraform needs of us."""
+    work = command.work
+    env = environment(work)
+    certificates = [Path(env[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in env]
+    ours = [work.cli_config, work.variables, work.plan, command.shared, Path(command.executable), *certificates]
+    ours += [*settings.readable, *([settings.plugin_mirror.absolute()] if settings.plugin_mirror else [])]
+    return Box(command.directory, work.lent, env, tuple(path for path in ours if path.exists()), command.uid)
+
+
+async def spawn(command: Command, settings: TerraformSettings) -> launch.Running:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     out, err = os.open(command.out, flags, 0o600), os.open(command.err, flags, 0o600)
+    order = launch.Order([command.executable, *command.arguments], box(command, settings), grace_s=settings.grace_s)
     try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-S", "-c", _LAUNCHER, str(os.getpid()), command.executable, *command.arguments),
-            cwd=command.directory,
-            env=environment(command.work),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
+        return await launch.start(settings.isolation.kind, order, stdout=out, stderr=err)
     finally:
         os.close(out)
         os.close(err)
 
 
-async def stop(process: asyncio.subprocess.Process, work: workdir.RunDirectory, grace_s: float) -> None:
+async def stop(running: launch.Running, work: workdir.RunDirectory, grace_s: float) -> None:
     """One SIGTERM to Terraform alone: its providers must finish what they create. After the grace, all of them."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), grace_s)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+    try:
+        await running.stop(grace_s)
+    except Unavailable:
+        pass  # there was no sandbox: nothing of it runs, and who waits for it is told
+    finally:
+        running.close()
     await workdir.end_occupants(work.root)
 
 
-async def supervise(command: Command, cancelled: asyncio.Event, *, timeout_s: float, grace_s: float) -> int:
-    """Run to the end: the exit code. Raises: Cancelled, Faulty on timeout; the process is gone in each case."""
+async def supervise(
+    command: Command, settings: TerraformSettings, cancelled: asyncio.Event, *, timeout_s: float
+) -> int:
+    """Run to the end: the exit code.
+
+    Raises: Cancelled, Faulty on timeout, Unavailable without a sandbox; the process is gone in each case.
+    """
     if cancelled.is_set():
         raise Cancelled
-    process = await spawn(command)
-    ended = asyncio.create_task(process.wait())
+    running = await spawn(command, settings)
+    ended = asyncio.create_task(running.wait())
     told = asyncio.create_task(cancelled.wait())
     try:
         await asyncio.wait({ended, told}, timeout=max(timeout_s, 0.0), return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
-            return ended.result()
+            return _code(ended, command)
         if told.done():
             raise Cancelled
         raise Faulty(f"terraform {command.arguments[0]} did not end within {timeout_s:.0f} s and was stopped.")
     finally:
         told.cancel()
-        await asyncio.shield(stop(process, command.work, grace_s))
-        await ended
+        await asyncio.shield(stop(running, command.work, settings.grace_s))
+        await asyncio.gather(ended, return_exceptions=True)
+
+
+def _code(ended: "asyncio.Task[int]", command: Command) -> int:
+    try:
+        return ended.result()
+    except Unavailable as error:
+        raise Unavailable(f"{error.detail} {tail(command.err, 1)}".strip()) from None

@@ -10,7 +10,8 @@ from typing import Any
 
 from agent import reading, workdir
 from agent.context import Cancelled, StepContext
-from agent.terraform import bundle, checks, leftovers, mirroring, state
+from agent.processes import tail as tail_of
+from agent.terraform import bundle, checks, leftovers, mirroring, providers, state
 from agent.terraform import plan as plans
 from agent.terraform.masking import Masker
 from agent.terraform.output import Reader, tail
@@ -20,6 +21,7 @@ from stackly import clock
 from stackly.engine.contracts.site import ModuleInput
 from stackly.errors import Conflict, StacklyError
 
+_LOCK_MOST = 1024 * 1024
 _READ_MOST = 512 * 1024 * 1024  # a plan holds the state and all that would change
 
 
@@ -41,6 +43,7 @@ class Session:
     context: StepContext
     executable: str
     work: workdir.RunDirectory
+    uid: int
     until: float
     module: Path = field(default_factory=Path)
     base: state.Version | None = None
@@ -56,25 +59,23 @@ class Session:
         reader = Reader(_silent if quiet else self.context.log, self.mask)
         ended = asyncio.Event()
         tailing = asyncio.create_task(tail(out, reader.line, ended))
-        command = Command(self.executable, arguments, self.work, self.module, out, err)
+        shared = providers.shared(self.home)
+        command = Command(self.executable, arguments, self.work, self.module, shared, out, err, self.uid)
         try:
             code = await supervise(
-                command,
-                self.context.cancelled,
-                timeout_s=self.until - clock.monotonic(),
-                grace_s=self.settings.grace_s,
+                command, self.settings, self.context.cancelled, timeout_s=self.until - clock.monotonic()
             )
         finally:
             ended.set()
             await tailing
         self.version = reader.version or self.version
         if code:
-            raise reader.failure(verb, code, err.read_text(errors="replace"))
+            raise reader.failure(verb, code, tail_of(err, 40))
         return reader
 
     async def prepare(self, user_data: dict[str, str]) -> None:
         """Fresh code, our backend, the variables, the newest state, providers."""
-        self.work.make()
+        self.work.make(self.uid)
         await self._restore()
         packed = await self.context.read_tree()
         checks.check_bundle(packed, self.given.bundle_sha256)
@@ -83,6 +84,7 @@ class Session:
         values = render(self.given, user_data)
         self.mask.learn(user_data, *checks.sensitive_values(self.work, self.module, values))
         workdir.write_private(self.work.variables, json.dumps(values).encode())
+        bundle.write_cli_config(self.work, self.settings)
         await self._init()
         if self.given.creates_only:
             checks.check_destroyable(self.work, self.module)
@@ -94,21 +96,40 @@ class Session:
         if self.base is not None:
             self.mask.learn(*self.base.sensitive)
 
+    def _lend(self) -> None:
+        """What the run's code works on becomes its user's; what it only reads stays ours."""
+        for path in self.work.lent:
+            workdir.give(path, self.uid)
+        for path in (self.work.cli_config, self.work.variables, self.work.plan):
+            if path.exists():
+                workdir.lend(path, self.uid)
+
     async def _init(self) -> None:
-        bundle.write_cli_config(self.home, self.work, self.settings)
-        async with bundle.init_lock(self.home):
-            await self.terraform("init", "-input=false", "-no-color", "-json")
+        if self.settings.plugin_mirror is None:
+            cache = providers.Cache(self.home, self.executable, self.settings)
+            await cache.offer(self._lock(), self.work, self.context)
+        self._lend()
+        await self.terraform("init", "-input=false", "-no-color", "-json")
         bundle.check_backend(self.work)
+
+    def _lock(self) -> str:
+        try:
+            content = reading.read_regular(self.work.root, self.module / ".terraform.lock.hcl", most=_LOCK_MOST)
+        except FileNotFoundError:
+            return ""
+        return content.decode(errors="replace")
 
     async def plan(self, approved: Collection[str] | None = None) -> plans.Plan:
         """Save a plan and judge it, against what was approved if something was.
 
         Raises: Invalid when the module misses the contract or the plan does too much.
         """
-        file = str(self.work.plan)
-        await self.terraform("plan", "-json", "-input=false", f"-out={file}", f"-var-file={self.work.variables}")
-        self.work.plan.chmod(0o600)
-        raw = await self._show(file)
+        draft = self.work.draft
+        await self.terraform("plan", "-json", "-input=false", f"-out={draft}", f"-var-file={self.work.variables}")
+        # Our copy: code that runs while it is shown or applied cannot change what was approved.
+        workdir.write_private(self.work.plan, reading.read_regular(self.work.root, draft, most=_READ_MOST))
+        workdir.lend(self.work.plan, self.uid)
+        raw = await self._show(str(self.work.plan))
         found = plans.read(raw)
         self.mask.learn(*found.sensitive)
         check_declared(self.given, found.declared)
@@ -121,7 +142,7 @@ class Session:
     async def _show(self, file: str) -> dict[str, Any]:
         await self.terraform("show", "-json", file, quiet=True)
         shown = self.work.output / "show.out"
-        raw = state.load(shown.read_bytes())
+        raw = state.load(reading.read_regular(self.work.root, shown, most=_READ_MOST))
         shown.unlink()
         return dict(raw)
 
@@ -130,11 +151,15 @@ class Session:
         if sha256(self.work, self.work.plan) != plan_sha256:
             raise Conflict("The plan is gone: it was made by an earlier life of this agent. Plan again.")
         self.module = bundle.module_directory(self.work, self.given.path)
+        self.work.make(self.uid)
         await self._restore()
+        self._lend()
         self.mask.learn(*plans.read(await self._show(str(self.work.plan))).sensitive)
 
     async def change(self, *arguments: str) -> Reader:
         """Apply or destroy: the state is mirrored while it works, and its last version stored before this returns."""
+        # Code that ran since may have put a link in its place.
+        self.module = bundle.module_directory(self.work, self.given.path)
         leftovers.begin(self.work, self.module, self.base)
         mirror = mirroring.StateMirror(self.work, self.context, self.base)
         failed = False
@@ -161,12 +186,16 @@ def _silent(text: str, level: str) -> None:
 
 def open_session(home: Path, settings: TerraformSettings, given: ModuleInput, context: StepContext) -> Session:
     key = given.key
+    executable = locate(settings.executable)
+    work = workdir.run_directory(home, key.run, key.test, key.epoch)
+    work.make()
     return Session(
         home=home.absolute(),
         settings=settings,
         given=given,
         context=context,
-        executable=locate(settings.executable),
-        work=workdir.run_directory(home, key.run, key.test, key.epoch),
+        executable=executable,
+        work=work,
+        uid=settings.isolation.uid(work.root),
         until=clock.monotonic() + given.timeout_s,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from agent.sandbox import isolation
 from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.api.grpc import server
@@ -32,6 +34,7 @@ from stackly.secrets import Keyring
 from stackly.settings import S3
 from stackly.storage import Store
 from tests.api.grpc.rows import World, make_world, sql
+from tests.conftest import Require
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,6 +141,8 @@ async def test_a_site_agent_works_until_it_is_told_to_stop(
     with temporal.with_time_skipping_disabled():
         async with flows, running(home, "site", enrolment) as process:
             await until(is_online)
+            query = "SELECT capabilities->>'isolation' FROM agents WHERE id = :id"
+            assert await sql(platform.transactions, query, id=world.site) == [(isolation.find(tmp_path / "x").name,)]
             port = (home / "healthz.port").read_text()
             async with httpx.AsyncClient() as http:
                 assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
@@ -152,6 +157,27 @@ async def test_a_site_agent_works_until_it_is_told_to_stop(
         async with running(home, "site", None):  # the certificate of its earlier life is still good
             await until(is_online)
     assert (home / "identity.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("required", "STACKLY_ISOLATION=required"), ("strict", "STACKLY_ISOLATION is 'strict'")]
+)
+async def test_where_isolation_is_required_and_there_is_none_the_agent_does_not_start(
+    tmp_path: Path, require: Require, word: str, said: str
+) -> None:
+    """Root without the right to mount, in a directory that is closed to other users."""
+    require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can be denied its rights")
+    process = await asyncio.create_subprocess_exec(
+        *("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"),
+        *(sys.executable, "-m", "agent.main", "site", "--home", str(tmp_path / "home")),
+        cwd=ROOT,
+        env=dict(os.environ) | {"STACKLY_ISOLATION": word},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert said in out.decode()
 
 
 async def test_an_edge_agent_leaves_when_its_test_is_over(

@@ -217,7 +217,7 @@ async def test_terraform_sees_nothing_of_the_platform(site: SiteWork, monkeypatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "cloud-secret")
     monkeypatch.setenv("TF_LOG", "TRACE")
     monkeypatch.setenv("TF_VAR_size", "99")
-    show = 'resource "terraform_data" "e" {\n  provisioner "local-exec" { command = "env; pwd; stat -c %a ../.." }\n}\n'
+    show = 'resource "terraform_data" "e" {\n  provisioner "local-exec" { command = "env; pwd; stat -c %a .." }\n}\n'
     context = context_for(bundle(main__tf=PLAIN + show))
     await apply(site, context)
     assert "TF_IN_AUTOMATION=1" in context.text

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,23 +20,15 @@ from agent import workdir
 from agent.site import SiteSettings, SiteWork
 from tests.agent.site_parts import FakeContext, bundle, key, module_input
 from tests.conftest import Require
+from tests.ledger import ledger
 
 KILLS = int(os.environ.get("STACKLY_KILLS", "3"))
 RESOURCES = 12
 
 # An entry in the ledger is a resource of the outside world: written at the end of a create, as a cloud would.
-MODULE = """
-variable "ledger" {{ type = string }}
-resource "terraform_data" "r0" {{
-  provisioner "local-exec" {{ command = "echo r0 >> ${{var.ledger}}.b; sleep 0.25; echo r0 >> ${{var.ledger}}" }}
-}}
-{rest}
-"""
-NEXT = """
+RESOURCE = """
 resource "terraform_data" "r{n}" {{
-  depends_on = [terraform_data.r{before}]
-  provisioner "local-exec" {{ command = "echo r{n} >> ${{var.ledger}}.b; sleep 0.25; echo r{n} >> ${{var.ledger}}" }}
-}}
+{after}{provisioner}}}
 """
 
 
@@ -45,14 +38,16 @@ def _terraform(require: Require) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
-    rest = "".join(NEXT.format(n=n, before=n - 1) for n in range(1, RESOURCES))
-    ledger = tmp_path / "ledger"
-    ledger.touch()
-    module = MODULE.format(rest=rest).replace("type = string", f'default = "{ledger}"')
-    (tmp_path / "tree").write_bytes(bundle(main__tf=module))
-    (tmp_path / "states").mkdir()
-    return tmp_path
+def world(tmp_path: Path) -> Iterator[Path]:
+    with ledger(tmp_path / "ledger") as cloud:
+        module = ""
+        for n in range(RESOURCES):
+            steps = (cloud.report(f"b{n}"), "sleep 0.25", cloud.report(f"r{n}"))
+            after = f"  depends_on = [terraform_data.r{n - 1}]\n" if n else ""
+            module += RESOURCE.format(n=n, after=after, provisioner=cloud.provisioner(*steps))
+        (tmp_path / "tree").write_bytes(bundle(main__tf=module))
+        (tmp_path / "states").mkdir()
+        yield tmp_path
 
 
 async def life(world: Path, epoch: int) -> asyncio.subprocess.Process:
@@ -63,13 +58,17 @@ async def life(world: Path, epoch: int) -> asyncio.subprocess.Process:
     )
 
 
+def told(world: Path, kind: str) -> list[str]:
+    path = world / "ledger"
+    return [word for word in path.read_text().split() if word.startswith(kind)] if path.exists() else []
+
+
 def made(world: Path) -> list[str]:
-    return (world / "ledger").read_text().split()
+    return told(world, "r")
 
 
 def begun(world: Path) -> int:
-    path = world / "ledger.b"
-    return len(path.read_text().split()) if path.exists() else 0
+    return len(told(world, "b"))
 
 
 @pytest.mark.parametrize("kill", range(KILLS))

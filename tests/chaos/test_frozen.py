@@ -12,6 +12,7 @@ import pytest
 
 from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT
 from tests.chaos.bench import Bench
+from tests.ledger import ledger
 
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -20,10 +21,7 @@ STILL = HEARTBEAT_TIMEOUT.total_seconds() + 2
 # A creation that can be counted, and that is under way while Temporal stands still.
 _SLOW = """
 resource "terraform_data" "slow" {{
-  provisioner "local-exec" {{
-    command = "echo begun >> {trace}; sleep {seconds}; echo ended >> {trace}"
-  }}
-}}
+{provisioner}}}
 """
 
 
@@ -40,17 +38,18 @@ def _freeze(bench: Bench) -> None:
 
 
 def test_a_frozen_temporal_repeats_no_step(bench: Bench, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    run = bench.begin("frozen", module=_SLOW.format(trace=trace, seconds=int(STILL + 8)), seconds=int(STILL + 10))
-    bench.until(trace.exists, bool, 60)
-    _freeze(bench)
-    bench.until_loaded(run)
-    _freeze(bench)
+    with ledger(tmp_path / "trace") as cloud:
+        slow = cloud.provisioner(cloud.report("begun"), f"sleep {int(STILL + 8)}", cloud.report("ended"))
+        run = bench.begin("frozen", module=_SLOW.format(provisioner=slow), seconds=int(STILL + 10))
+        bench.until(cloud.words, bool, 60)
+        _freeze(bench)
+        bench.until_loaded(run)
+        _freeze(bench)
 
-    ended = bench.ended(run)
+        ended = bench.ended(run)
 
     assert (ended["status"], ended["verdict"]) == ("succeeded", "pass"), ended
-    assert trace.read_text().split() == ["begun", "ended"]
+    assert cloud.words() == ["begun", "ended"]
     tries = Counter(a.step for a in bench.attempts(run))
     assert set(tries.values()) == {1}, tries
     assert {a.status for a in bench.attempts(run)} == {"done"}

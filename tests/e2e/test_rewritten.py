@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.house import House, Repository, plain
+from tests.ledger import Ledger, ledger
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
+
 # Only the code that was applied knows what its destruction has to do.
-_MAIN = """resource "terraform_data" "thing" {{
-  provisioner "local-exec" {{
-    command = "echo made >> {trace}"
-  }}
-  provisioner "local-exec" {{
-    when    = destroy
-    command = "echo destroyed >> {trace}"
-  }}
-}}
-"""
+def _module(cloud: Ledger) -> str:
+    made, gone = cloud.provisioner(cloud.report("made")), cloud.provisioner(cloud.report("destroyed"), when="destroy")
+    return f'resource "terraform_data" "thing" {{\n{made}{gone}}}\n'
 
 
 # A mirror holds no blob that nobody read: its packs say so, and a git that is told so too.
@@ -54,16 +50,22 @@ def _rewritten(repo: Repository) -> str:
     return commit
 
 
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Ledger]:
+    with ledger(tmp_path / "trace") as kept:
+        yield kept
+
+
 @pytest.mark.parametrize("mirror", ["collected", "lost"])
 def test_what_a_vanished_commit_made_is_destroyed_by_its_own_code(
-    platform: House, clones: Path, tmp_path: Path, mirror: str
+    platform: House, clones: Path, cloud: Ledger, mirror: str
 ) -> None:
-    name, trace = f"vanished-{mirror}", tmp_path / "trace"
+    name = f"vanished-{mirror}"
     repo = platform.repository(name, clones)
-    applied = repo.push({"a/stackly.hcl": plain(name), "a/main.tf": _MAIN.format(trace=trace)}, "make it")
+    applied = repo.push({"a/stackly.hcl": plain(name), "a/main.tf": _module(cloud)}, "make it")
     run = platform.ended(platform.until(lambda: platform.runs(stack=name), bool)[0]["id"])
     assert (run["status"], run["commit"]) == ("succeeded", applied), run
-    assert trace.read_text().split() == ["made"]
+    assert cloud.words() == ["made"]
 
     platform.processed(repo, main=_rewritten(repo))
     stack = platform.stack(name)
@@ -79,5 +81,5 @@ def test_what_a_vanished_commit_made_is_destroyed_by_its_own_code(
 
     ended = platform.ended(platform.post(f"stacks/{stack['id']}/destroy")["id"])
     assert (ended["status"], ended["commit"]) == ("succeeded", applied), ended["reason"]
-    assert trace.read_text().split() == ["made", "destroyed"]
+    assert cloud.words() == ["made", "destroyed"]
     assert [s["status"] for s in platform.stack(stack["id"])["states"]] == ["destroyed"]
