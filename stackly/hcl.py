@@ -259,8 +259,8 @@ class _Reader:
             return simple
         if kind == "tuple":
             return Value("list", text, meta.line, meta.column, items=tuple(self.value(e) for e in inner.elements))
-        if kind == "object":
-            return Value("object", text, meta.line, meta.column, entries=self._entries(inner))
+        if kind == "object" and (entries := self._entries(inner)) is not None:
+            return Value("object", text, meta.line, meta.column, entries=entries)
         return Value("expression", text, meta.line, meta.column)
 
     def _scalar(self, kind: str, inner: Any, text: str, meta: Any) -> Value | None:
@@ -306,25 +306,27 @@ class _Reader:
             self._problem(meta.line, meta.column, f"`{wrong}` is no escape; write \\\\ for a backslash")
         return read
 
-    def _entries(self, node: Any) -> tuple[tuple[str, Value], ...]:
+    def _entries(self, node: Any) -> tuple[tuple[str, Value], ...] | None:
+        """None where a key has to be evaluated."""
         out: dict[str, Value] = {}
         for element in node.elements:
             meta = _meta(element)
             key = self._key(element.children[0])
+            if key is None:
+                return None
             if key in out:
                 self._problem(meta.line, meta.column, f'"{key}" is set twice in one object')
             out[key] = self.value(element.children[-1])
         return tuple(out.items())
 
-    def _key(self, node: Any) -> str:
+    def _key(self, node: Any) -> str | None:
         inner = _inner(node.children[0])
         if inner is not None and inner.lark_name() == "identifier":
             return str(inner.children[0].value)
         value = self.value(inner if inner is not None else node)
         if value.kind in ("string", "number"):
             return str(value.scalar)
-        self._problem(_meta(node).line, _meta(node).column, "an object's key is a name or plain text")
-        return value.text
+        return None
 
 
 _NEGATIVE = re.compile(r"-\s*[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")

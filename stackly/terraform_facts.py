@@ -26,6 +26,17 @@ def sensitive_variables(text: str, *, is_json: bool) -> frozenset[str]:
     return frozenset(out)
 
 
+def json_variables(text: str) -> dict[str, bool] | None:
+    """Variables, and whether they have a default. None: no JSON object."""
+    try:
+        found = json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    return {name: "default" in body for name, body in _bodies(found, "variable")}
+
+
 def prevented(text: str, *, is_json: bool) -> list[tuple[str, int, int]]:
     """Resources that set `prevent_destroy`. Shape: address, line, column; a JSON file has no places."""
     if is_json:

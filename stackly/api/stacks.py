@@ -49,15 +49,20 @@ class StackWaive(BaseModel):
 
 
 def _view(row: Json, states: list[Json]) -> StackView:
-    shown = {k: v for k, v in row.items() if k not in {"errors", "states", "reason"}}
+    shown = {k: v for k, v in row.items() if k not in {"errors", "warnings", "states", "reason"}}
     return StackView(
         errors=[_problem(e) for e in row["errors"]],
         states=[_state(s, row["config"]) for s in states],
         reason=_reason(row, states),
         version=row["config"].get("version"),
-        warnings=list(StackConfig.from_json(row["config"]).warnings()) if row["config"].get("name") else [],
+        warnings=_warnings(row),
         **shown,
     )
+
+
+def _warnings(row: Json) -> list[str]:
+    told = [f"{w['file']}:{w['line']}:{w['column']}: {w['message']}" for w in row["warnings"]]
+    return told + (list(StackConfig.from_json(row["config"]).warnings()) if row["config"].get("name") else [])
 
 
 def _reason(row: Json, states: list[Json]) -> str | None:

@@ -98,7 +98,9 @@ class StackView(View):
     repo_id: str
     kind: str
     version: str | None = None
-    warnings: list[str] = Field(default=[], description="What its files ask for and do not get yet.")
+    warnings: list[str] = Field(
+        default=[], description="What its files ask for and do not get yet, and what of them could not be read."
+    )
 
 
 class HistoryView(View):

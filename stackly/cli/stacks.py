@@ -35,7 +35,7 @@ def show(stack: Json) -> str:
             ("moved from", stack["moved_from"]),
         ]
     )
-    errors = "\n".join(clean(f"{e['file']}:{e['line']}:{e['column']}: {e['message']}") for e in stack["errors"])
+    errors = "\n".join(map(_placed, stack["errors"]))
     names = ("name", "status", "since", "commit", "environment", "last_run")
     states = table(
         ["STATE", "STATUS", "SINCE", "COMMIT", "ENVIRONMENT", "LAST RUN"],
@@ -44,6 +44,10 @@ def show(stack: Json) -> str:
     notes = "\n".join(clean(f"{s['name']}: {note}") for s in stack["states"] for note in _notes(s))
     warnings = "\n".join(f"warning: {clean(w)}" for w in stack.get("warnings", ()))
     return "\n\n".join(part for part in (said, errors, warnings, states, notes) if part)
+
+
+def _placed(found: Json) -> str:
+    return clean(f"{found['file']}:{found['line']}:{found['column']}: {found['message']}")
 
 
 def _notes(state: Json) -> list[str]:

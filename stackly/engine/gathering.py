@@ -15,6 +15,7 @@ from stackly.git.trees import Entry, Tree
 from stackly.stacks.config import StackConfig
 from stackly.stacks.model import FoundStack, Pin
 from stackly.storage import Store
+from stackly.terraform_facts import is_module_file
 
 LOCK_FILE = ".terraform.lock.hcl"
 MAX_TEXT = 256 * 1024
@@ -121,7 +122,7 @@ def _files(tree: Tree, path: str) -> list[Entry]:
     return [
         e
         for e in tree.directly_in(path)
-        if e.is_file and (e.path.endswith((".tf", ".yaml", ".yml")) or e.path.endswith((CONFIG, LOCK_FILE)))
+        if e.is_file and (e.path.endswith((".tf", ".tf.json", ".yaml", ".yml")) or e.path.endswith((CONFIG, LOCK_FILE)))
     ]
 
 
@@ -144,9 +145,11 @@ def _read(
     small = [e for e in files if sizes[e.oid] <= MAX_TEXT]
     contents = {e.path.rpartition("/")[2]: blobs[e.oid].decode("utf-8", "replace") for e in small}
     lock = contents.pop(LOCK_FILE, "")
-    sources = Sources(path, commit.closures[path], contents, hashlib.sha256(lock.encode()).hexdigest() if lock else "")
     why = f"The file is larger than {MAX_TEXT} bytes and is not read; split it."
-    unread = [FileProblem(e.path, 0, 0, why) for e in large]
+    skipped = tuple(FileProblem(e.path, 0, 0, why) for e in large if is_module_file(e.path))
+    lock_sha256 = hashlib.sha256(lock.encode()).hexdigest() if lock else ""
+    sources = Sources(path, commit.closures[path], contents, lock_sha256, skipped)
+    unread = [FileProblem(e.path, 0, 0, why) for e in large if not is_module_file(e.path)]
     unread += [p for e in small if _is_ours(e) and (p := _undecodable(e.path, blobs[e.oid])) is not None]
     if not unread:
         return read_stack(sources, platform, commit.oid)

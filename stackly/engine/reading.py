@@ -1,7 +1,7 @@
 """From a commit's files to stacks: what each directory says it is, or everything that is wrong with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stackly import hcl_worker
@@ -14,8 +14,10 @@ from stackly.stacks.config import StackConfig
 from stackly.stacks.model import FoundStack
 from stackly.suites import jsonform, plan, release, schema
 from stackly.suites.release import Offer
+from stackly.terraform_facts import declares, is_module_file, json_variables, prevented
 
 CONFIG = "stackly.hcl"
+_JUDGED = "Terraform judges it at the run's plan"
 CONTRACT_VARIABLES = frozenset({"stackly", "stackly_user_data"})
 
 
@@ -27,6 +29,7 @@ class Sources:
     closure: Closure
     files: Mapping[str, str]
     lock_sha256: str
+    unread: tuple[FileProblem, ...] = ()  # Terraform files that are too large to be read here
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,10 @@ def read_stack(sources: Sources, platform: Platform, commit: str) -> FoundStack:
         _bound(config, platform, file)
     except FileInvalid as e:
         return _found(sources, None, None, platform, e.problems)
-    problems, required = _module_problems(sources, has_suite=suite is not None)
-    return replace(_found(sources, config, suite, platform, problems), requires=required)
+    module = _module(sources, has_suite=suite is not None)
+    warnings = tuple(w.as_dict() for w in module.warnings)
+    found = _found(sources, config, suite, platform, module.problems)
+    return replace(found, requires=module.requires, warnings=warnings)
 
 
 def _in(path: str, name: str) -> str:
@@ -86,30 +91,74 @@ def _bound(config: StackConfig, platform: Platform, file: str) -> None:
         raise FileInvalid(problems)
 
 
-def _module_problems(sources: Sources, *, has_suite: bool) -> tuple[list[FileProblem], tuple[str, ...]]:
-    """Syntax of the module's files; and a suite needs a module that takes part in the contract (DESIGN section 7).
+@dataclass(slots=True)
+class _Module:
+    """What a stack's own Terraform files say. `unread`: not all of them could be read, so the contract is unknown."""
 
-    Shape: the problems, and the variables that have no default and are not the contract's.
-    """
-    problems: list[FileProblem] = []
-    declared: set[str] = set()
-    required: set[str] = set()
+    problems: list[FileProblem] = field(default_factory=list)
+    warnings: list[FileProblem] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)
+    required: set[str] = field(default_factory=set)
+    unread: bool = False
+
+    @property
+    def requires(self) -> tuple[str, ...] | None:
+        """Variables that have no default and are not the contract's."""
+        return None if self.unread else tuple(sorted(self.required - CONTRACT_VARIABLES))
+
+
+def _module(sources: Sources, *, has_suite: bool) -> _Module:
+    """What Terraform alone can judge is a warning here. A suite needs a module that takes part in the contract."""
+    found = _Module(warnings=[*sources.closure.warnings, *sources.unread], unread=bool(sources.unread))
     for name, text in sorted(sources.files.items()):
-        if name.endswith(".tf"):
-            try:
-                body = hcl_worker.parse(text, _in(sources.path, name))
-            except FileInvalid as e:
-                problems.extend(e.problems)
-                continue
-            variables = {b.labels[0]: b.body for b in body.of_type("variable") if b.labels}
-            declared |= variables.keys()
-            required |= {name for name, inside in variables.items() if inside.attribute("default") is None}
-    missing = sorted(CONTRACT_VARIABLES - declared) if has_suite and not problems else []
+        if is_module_file(name):
+            _read_module_file(found, _in(sources.path, name), text)
+            if has_suite:
+                found.problems += _unfit_for_tests(_in(sources.path, name), text)
+    missing = sorted(CONTRACT_VARIABLES - found.declared) if has_suite and not found.unread else []
     if missing:
         names = ", ".join(f'variable "{m}"' for m in missing)
         message = f"A benchmark suite needs a module that takes part in the contract: declare {names}."
-        problems.append(FileProblem(_in(sources.path, CONFIG), 1, 1, message))
-    return problems, tuple(sorted(required - CONTRACT_VARIABLES))
+        found.problems.append(FileProblem(_in(sources.path, CONFIG), 1, 1, message))
+    return found
+
+
+def _read_module_file(found: _Module, file: str, text: str) -> None:
+    if file.endswith(".json"):
+        variables = json_variables(text)
+        if variables is None:
+            found.warnings.append(FileProblem(file, 0, 0, f"The file is not readable as JSON; {_JUDGED}"))
+    else:
+        variables = _hcl_variables(found, file, text)
+    if variables is None:
+        found.unread = True
+        return
+    found.declared |= variables.keys()
+    found.required |= {name for name, has_default in variables.items() if not has_default}
+
+
+def _hcl_variables(found: _Module, file: str, text: str) -> dict[str, bool] | None:
+    """Variables, and whether they have a default. None: our parser reads less than Terraform does."""
+    try:
+        body, problems = hcl_worker.read(text, file)
+    except FileInvalid as e:
+        problems, body = e.problems, None
+    found.warnings += [FileProblem(p.file, p.line, p.column, f"{p.message}; {_JUDGED}") for p in problems]
+    if body is None:
+        return None
+    return {b.labels[0]: b.body.attribute("default") is not None for b in body.of_type("variable") if b.labels}
+
+
+def _unfit_for_tests(file: str, text: str) -> list[FileProblem]:
+    """A test makes everything anew, and takes everything down."""
+    is_json = file.endswith(".json")
+    takes = "A benchmark's module may not import: a test makes what it uses, and takes it down."
+    keeps = "{} sets prevent_destroy, and a test is always torn down: remove it from what a benchmark uses."
+    problems = [FileProblem(file, *at, takes) for at in declares(text, "import", is_json=is_json)]
+    return problems + [
+        FileProblem(file, line, column, keeps.format(address))
+        for address, line, column in prevented(text, is_json=is_json)
+    ]
 
 
 def _found(

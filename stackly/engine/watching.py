@@ -93,7 +93,7 @@ def would_start(changed: Changed | None, directories: Iterable[str], watching: W
         "" if changed is None else f" ({len(changed.paths)} changed: {_few(changed.paths)})" if changed.paths else ""
     )
     none = "no stack directory, and no local module that one calls, differs from the commit processed before"
-    return f"{none}{files}; {would or 'there is no stack: add a directory with *.tf and stackly.hcl'}"
+    return f"{none}{files}; {would or 'there is no stack: add a directory with *.tf or *.tf.json and stackly.hcl'}"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from stackly import texts
 from stackly.errors import Invalid
 
 CONFIG: Final = "stackly.hcl"
+_MODULE: Final = (".tf", ".tf.json")  # Terraform's two languages
 MAX_ENTRIES: Final = 200_000
 MAX_DEPTH: Final = 32
 MAX_PATH: Final = 1024
@@ -89,7 +90,7 @@ class Tree:
 
     @cached_property
     def stack_directories(self) -> dict[str, str]:
-        """Directory -> its tree id, for each that holds stackly.hcl and *.tf as files of its own, by path."""
+        """Directory -> its tree id, for each that holds stackly.hcl and Terraform files of its own, by path."""
         return {path: self.tree_of(path) for path, why in self._stacks.items() if not why}
 
     @cached_property
@@ -201,7 +202,7 @@ class Tree:
         config = here.get(CONFIG)
         if config is None or config.is_directory:
             return False
-        return any(name.endswith(".tf") and not e.is_directory for name, e in here.items())
+        return any(name.endswith(_MODULE) and not e.is_directory for name, e in here.items())
 
     def _refusal(self, path: str) -> str | None:
         if texts.flaw(path) or _CONTROL.search(path):
@@ -212,7 +213,7 @@ class Tree:
             )
         for entry in self.directly_in(path):
             name = entry.path.rpartition("/")[2]
-            if entry.is_link and (name == CONFIG or name.endswith(".tf")):
+            if entry.is_link and (name == CONFIG or name.endswith(_MODULE)):
                 return f"{texts.shown(name)} is a symbolic link or a submodule, which are not followed; make it a file."
         return None
 

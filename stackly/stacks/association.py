@@ -66,6 +66,8 @@ def _of_variables(target: StackCode, name: str) -> list[str]:
         given = config.state_variables(name)
     except KeyError:
         return [f'{target.path}/stackly.hcl has no state "{name}": add it, or give the state another name']
+    if target.requires is None and target.warnings:
+        return []  # a file that could not be read: Terraform judges at the plan
     if target.requires is None:
         return [f"the variables of {target.path} were not read yet; push it again"]
     return [

@@ -49,7 +49,7 @@ stack "orders" {
 _HEAD = f"""\
 # stackly.hcl
 
-A directory with a `stackly.hcl` and at least one `*.tf` file is a stack. This page and
+A directory with a `stackly.hcl` and at least one `*.tf` or `*.tf.json` file is a stack. This page and
 [the JSON Schema]({SCHEMA_FILE}) are made from the definition that the reader itself uses
 (`python -m stackly.stacks.config_page`); `stackly schema stack` prints the latter.
 

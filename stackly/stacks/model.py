@@ -66,7 +66,8 @@ class StackCode:
     reason: str | None
     moved_from: StackId | None
     registered_at: datetime
-    requires: tuple[str, ...] | None = None  # variables without a default; None: not read yet
+    requires: tuple[str, ...] | None = None  # variables without a default; None: not read
+    warnings: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ class FoundStack:
     """One stack directory as a sync found it in a commit: parsed, or with what is wrong with it.
 
     Shape: `tree_key` covers the directory and the local modules it calls; `suite` is the resolved suite's JSON or None;
-    `requires` are the module's variables without a default, those of the contract aside.
+    `requires` are the module's variables without a default, those of the contract aside, None where a file could not
+    be read; `warnings` say which, and why.
     """
 
     path: str
@@ -128,6 +130,7 @@ class FoundStack:
     policies: tuple[Mapping[str, str], ...] = ()
     errors: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     requires: tuple[str, ...] | None = None
+    warnings: tuple[Mapping[str, Any], ...] = ()
     pins: Mapping[str, Pin] = field(default_factory=dict)  # by the name of the state
     left_out: Mapping[str, str] = field(default_factory=dict)  # files that are no part of its code -> why
 

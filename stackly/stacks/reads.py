@@ -24,7 +24,7 @@ FROM repos r
 # A row whose code is gone is loose while one of its states holds resources: told from the states, not remembered.
 _STACK = """
 SELECT c.id, c.name, r.full_name AS repo, c.repo AS repo_id, c.path, c.ref, c.kind, c.reason, c.commit,
-       c.registered_at, c.updated_at, c.moved_from, c.errors, c.config, r.default_branch, c.status
+       c.registered_at, c.updated_at, c.moved_from, c.errors, c.warnings, c.config, r.default_branch, c.status
 FROM stack_codes c JOIN repos r ON r.id = c.repo
 """
 

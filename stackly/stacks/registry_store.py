@@ -15,6 +15,7 @@ from stackly.stacks.store import _code, _state
 _LIVE = "status IN ('active','rejected')"
 _CODE = (
     "id text, path text, name text, tree text, commit text, bundle text, kind text, config jsonb, errors jsonb,"
+    " warnings jsonb,"
     " requires jsonb, status text, reason text, moved_from text"
 )
 
@@ -135,13 +136,15 @@ async def write_codes(
     rows = await session.execute(
         text(
             "INSERT INTO stack_codes (id, account, repo, ref, path, name, tree, commit, bundle, kind, config, errors,"
-            " requires, status, reason, moved_from)"
-            " SELECT id, :account, :repo, :ref, path, name, tree, commit, bundle, kind, config, errors, requires,"
-            f" status, reason, moved_from FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x({_CODE}) ORDER BY id"
+            " warnings, requires, status, reason, moved_from)"
+            " SELECT id, :account, :repo, :ref, path, name, tree, commit, bundle, kind, config, errors, warnings,"
+            " requires, status, reason, moved_from"
+            f" FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS x({_CODE}) ORDER BY id"
             " ON CONFLICT (id) DO UPDATE SET name = excluded.name, tree = excluded.tree, commit = excluded.commit,"
             " bundle = coalesce(excluded.bundle, stack_codes.bundle), kind = excluded.kind, config = excluded.config,"
-            " errors = excluded.errors, requires = excluded.requires, status = excluded.status,"
-            " reason = excluded.reason, moved_from = coalesce(excluded.moved_from, stack_codes.moved_from),"
+            " errors = excluded.errors, warnings = excluded.warnings, requires = excluded.requires,"
+            " status = excluded.status, reason = excluded.reason,"
+            " moved_from = coalesce(excluded.moved_from, stack_codes.moved_from),"
             " updated_at = clock_timestamp() RETURNING *"
         ),
         {"account": repo.account, "repo": repo.id, "ref": ref, "told": json.dumps(told)},
@@ -161,6 +164,7 @@ def _told(standing: Standing, commit: str) -> dict[str, Any]:
         "kind": found.kind,
         "config": dict(found.config),
         "errors": [dict(e) for e in found.errors],
+        "warnings": [dict(w) for w in found.warnings],
         "requires": None if found.requires is None else list(found.requires),
         "status": "rejected" if found.errors else "active",
         "reason": str(found.errors[0].get("message")) if found.errors else None,

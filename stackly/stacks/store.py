@@ -56,6 +56,7 @@ def _code(row: RowMapping) -> StackCode:
         kind=row["kind"],
         config=row["config"],
         errors=tuple(row["errors"]),
+        warnings=tuple(row["warnings"]),
         status=row["status"],
         reason=row["reason"],
         moved_from=row["moved_from"],

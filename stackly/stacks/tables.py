@@ -79,6 +79,7 @@ class StackCodeRow(Base):
     kind: Mapped[str]  # plain, ephemeral, standing
     config: Mapped[dict[str, Any]]
     errors: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
+    warnings: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     requires: Mapped[list[Any] | None] = mapped_column(JSONB)  # variables without a default; null: not read yet
     status: Mapped[str]
     reason: Mapped[str | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ _BROKEN: dict[str, tuple[dict[str, str], str, int, str]] = {
         3,
         "",
     ),
-    "tf": ({"stackly.hcl": plain("tf"), "main.tf": PLAIN_TF + 'resource "x" {{\n'}, "main.tf", 8, ""),
     "policy": (
         {"stackly.hcl": plain("policy", '  policies = ["no_such_policy"]\n'), "main.tf": PLAIN_TF},
         "stackly.hcl",
@@ -61,7 +61,7 @@ def _by_path(platform: House, repo: Repository) -> dict[str, dict[str, Any]]:
 def test_every_broken_stack_is_rejected_with_its_place_and_its_neighbour_runs(platform: House, clones: Path) -> None:
     repo = platform.repository("broken", clones)
     commit = repo.push(
-        {**_files(), "good/stackly.hcl": plain("good"), "good/main.tf": PLAIN_TF}, "six broken, one good"
+        {**_files(), "good/stackly.hcl": plain("good"), "good/main.tf": PLAIN_TF}, "five broken, one good"
     )
     platform.processed(repo, main=commit)
     stacks = _by_path(platform, repo)
@@ -104,9 +104,32 @@ def test_a_stack_that_breaks_later_keeps_what_it_deployed(platform: House, clone
     repo.push({"a/stackly.hcl": plain("breaks"), "a/main.tf": PLAIN_TF}, "good")
     platform.until(lambda: platform.runs(stack="breaks"), bool)
     platform.ended(platform.runs(stack="breaks")[0]["id"])
-    broken = repo.push({"a/main.tf": "resource {"}, "broken")
+    was = platform.stack("breaks")["id"]
+    broken = repo.push({"a/stackly.hcl": plain("breaks", "  bogus = 1\n")}, "broken")
     platform.processed(repo, main=broken)
-    stack = platform.stack("breaks")
+    stack = platform.stack(was)
     assert stack["status"] == "rejected"
     assert [s["status"] for s in stack["states"]] == ["active"], "what was deployed is still there"
-    assert len(platform.runs(stack="breaks")) == 1
+    assert len(platform.runs(stack=was)) == 1
+
+
+def test_terraform_judges_what_cannot_be_read(platform: House, clones: Path) -> None:
+    """A file of Terraform's that Stackly cannot read costs a warning; a broken one fails its run, at its place."""
+    repo = platform.repository("judged", clones)
+    legal = 'variable /* knob */ "größe" {\n  default = 3\n}\n'
+    repo.push(
+        {
+            "ok/stackly.hcl": plain("legal"),
+            "ok/main.tf": PLAIN_TF + legal,
+            "bad/stackly.hcl": plain("illegal"),
+            "bad/main.tf": PLAIN_TF + 'resource "x" {{\n',
+        },
+        "one legal, one not",
+    )
+    for name, status in (("legal", "succeeded"), ("illegal", "failed")):
+        asked = partial(platform.runs, stack=name)
+        ended = platform.ended(platform.until(asked, bool)[0]["id"])
+        stack = platform.stack(name)
+        assert (ended["status"], stack["status"]) == (status, "active")
+        assert "Terraform judges it" in stack["warnings"][0]
+    assert "main.tf:" in ended["reason"]

@@ -26,6 +26,7 @@ export function StackPage({ id }: { id: string }) {
       <Refusal error={error} />
       <Facts stack={stack} />
       {stack.errors.length > 0 && <FileErrors stack={stack} />}
+      {(stack.warnings ?? []).length > 0 && <FileWarnings warnings={stack.warnings ?? []} />}
       <States stack={stack} history={history?.items ?? []} onChanged={() => { refresh(); refreshHistory(); }} />
       {stack.kind === "plain" ? <HistoryOf stack={stack} newest={history} /> : <Runs stack={stack} />}
       {why && <Why explanation={why} />}
@@ -61,6 +62,20 @@ function FileErrors({ stack }: { stack: Stack }) {
       <ol className="file-errors">
         {stack.errors.map((found, i) => (
           <li key={i}><code>{found.file}:{found.line}:{found.column}</code> <span>{found.message}</span></li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function FileWarnings({ warnings }: { warnings: NonNullable<Stack["warnings"]> }) {
+  return (
+    <section aria-labelledby="warnings">
+      <h2 id="warnings">{plural(warnings.length, "warning")} about its files</h2>
+      <p className="quiet">The stack goes on; what Stackly cannot read, Terraform judges at the plan of a run.</p>
+      <ol className="file-errors">
+        {warnings.map((found, i) => (
+          <li key={i}>{found}</li>
         ))}
       </ol>
     </section>
