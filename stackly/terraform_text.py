@@ -77,13 +77,16 @@ def blocks(found: tuple[Token, ...]) -> Iterator[TextBlock]:
 
 def attribute(body: tuple[Token, ...], name: str) -> tuple[Token, ...]:
     """The tokens of an attribute's value, () where the body has none of that name. The last one counts."""
+    return dict(attributes(body)).get(name, ())
+
+
+def attributes(body: tuple[Token, ...]) -> Iterator[tuple[str, tuple[Token, ...]]]:
+    """The attributes that stand directly in a body, in order."""
     depth = 0
-    value: tuple[Token, ...] = ()
     for i, token in enumerate(body):
-        if depth == 0 and _fresh(body, i) and [t.text for t in body[i : i + 2]] == [name, "="]:
-            value = _value(body, i + 2)
+        if depth == 0 and token.kind == "name" and _fresh(body, i) and [t.text for t in body[i + 1 : i + 2]] == ["="]:
+            yield token.text, _value(body, i + 2)
         depth += _DEPTH.get(token.text, 0) if token.kind == "mark" else 0
-    return value
 
 
 def unquoted(token: Token) -> str:

@@ -30,6 +30,12 @@ _TOLD = frozenset(
 
 _UNDECLARED = "Value for undeclared variable"  # `environment` may be; our own check speaks of the others
 _STALE = "Saved plan is stale"
+_ABSENT = "no file exists at"
+_CURE = (
+    "A run has the stack's directory, the local modules that it calls, and files of the repository that are read by a "
+    "constant path: write the path with path.module or path.root and no variable, or move the file below the stack's "
+    "directory"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ class Reader:
             return Conflict("The plan is gone: the state moved since it was made. Plan again.")
         said = [self.mask(str(d)) for d in self.errors[:3]] or [self.mask(stderr.strip()[-2000:])]
         sentence = "; ".join(s for s in said if s) or "it said nothing"
+        if any(_ABSENT in d.detail for d in self.errors):
+            sentence += f". {_CURE}"
         return Faulty(
             f"terraform {verb} failed (exit {code}): {sentence}",
             errors=[

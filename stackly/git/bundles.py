@@ -99,6 +99,7 @@ def _mention(text: str, file: str, link: str) -> tuple[int, str] | None:
 
 def _below(tree: Tree, closure: Closure) -> dict[str, Entry]:
     found = {e.path: e for directory in closure.directories for e in tree.below(directory)}
+    found |= {path: tree.entries[path] for path, _ in closure.files}
     return {path: found[path] for path in sorted(found)}
 
 

@@ -10,11 +10,12 @@ from typing import Final
 from stackly.errors import Invalid
 from stackly.git.closures import Closure, closure, is_config, is_module_file, module_files, targets
 from stackly.git.memory import Found, Memory
-from stackly.git.modules import Call, calls, calls_of_json
+from stackly.git.modules import Rests, rests
 from stackly.git.objects import Objects
 from stackly.git.trees import Entry, Tree
 
 MAX_FILE: Final = 256 * 1024
+MAX_MODULE_FILE: Final = 1024 * 1024  # as large as a file of a bundle may be
 _Kind = tuple[str, bool]  # a file's id, and whether it is read as JSON
 _AT_ONCE: Final = 16 * 1024 * 1024
 MAX_TOTAL: Final = 512 * 1024 * 1024  # of the module files that one sync reads
@@ -36,7 +37,7 @@ class Following:
         found = self._still_true(tree, paths)
         missing = sorted(paths - found.closures.keys())
         facts = await self._read(tree, missing)
-        found.add({path: closure(tree, path, facts.calls_of, facts.readable) for path in missing})
+        found.add({path: closure(tree, path, facts.rests_of, facts.readable) for path in missing})
         self._memory.find(self._mirror, tree, found)
         return found.closures.copy()
 
@@ -65,40 +66,40 @@ class Following:
         new = await self._objects.sizes(oids - self._memory.sizes.keys())
         facts.sizes |= {oid: self._memory.sizes[oid] for oid in oids - new.keys()} | new
         kinds = {(e.oid, _is_json(e)) for e in files if is_module_file(e) and facts.readable(e)}
-        facts.calls |= {kind: self._memory.calls[kind] for kind in kinds & self._memory.calls.keys()}
-        self._memory.learn(new, await self._scan(sorted(kinds - facts.calls.keys()), facts))
+        facts.rests |= {kind: self._memory.rests[kind] for kind in kinds & self._memory.rests.keys()}
+        self._memory.learn(new, await self._scan(sorted(kinds - facts.rests.keys()), facts))
 
-    async def _scan(self, kinds: list[_Kind], facts: "_Facts") -> dict[_Kind, tuple[Call, ...]]:
-        found: dict[_Kind, tuple[Call, ...]] = {}
+    async def _scan(self, kinds: list[_Kind], facts: "_Facts") -> dict[_Kind, Rests]:
+        found: dict[_Kind, Rests] = {}
         facts.read += sum(facts.sizes[oid] for oid, _ in kinds)
         if facts.read > MAX_TOTAL:
             raise Invalid(f"The module files of the commit are larger than {MAX_TOTAL} bytes together.")
         for part in _portions(kinds, facts.sizes):
             blobs = await self._objects.contents({oid for oid, _ in part})
             found |= await asyncio.to_thread(_scanned, part, blobs)
-        facts.calls |= found
+        facts.rests |= found
         return found
 
 
 @dataclass(slots=True)
 class _Facts:
-    """What one search for closures knows of files. Shape: `calls` of module files that are small enough."""
+    """What one search for closures knows of files. Shape: `rests` of module files that are small enough."""
 
     sizes: dict[str, int] = field(default_factory=dict)
-    calls: dict[_Kind, tuple[Call, ...]] = field(default_factory=dict)
+    rests: dict[_Kind, Rests] = field(default_factory=dict)
     read: int = 0
 
     def readable(self, entry: Entry) -> bool:
-        return self.sizes[entry.oid] <= MAX_FILE
+        return self.sizes[entry.oid] <= (MAX_MODULE_FILE if is_module_file(entry) else MAX_FILE)
 
-    def calls_of(self, entry: Entry) -> tuple[Call, ...]:
-        return self.calls[entry.oid, _is_json(entry)]
+    def rests_of(self, entry: Entry) -> Rests:
+        return self.rests[entry.oid, _is_json(entry)]
 
 
 def _called(tree: Tree, path: str, facts: _Facts) -> Iterator[str]:
     for entry in module_files(tree, path):
         if facts.readable(entry):
-            yield from targets(tree, path, facts.calls_of(entry))
+            yield from targets(tree, path, facts.rests_of(entry).calls)
 
 
 def _is_json(entry: Entry) -> bool:
@@ -118,6 +119,6 @@ def _portions(kinds: list[_Kind], sizes: Mapping[str, int]) -> Iterator[list[_Ki
         yield part
 
 
-def _scanned(kinds: Iterable[_Kind], blobs: Mapping[str, bytes]) -> dict[_Kind, tuple[Call, ...]]:
+def _scanned(kinds: Iterable[_Kind], blobs: Mapping[str, bytes]) -> dict[_Kind, Rests]:
     texts = ((kind, blobs[kind[0]].decode("utf-8", "replace")) for kind in kinds)
-    return {kind: calls_of_json(text) if kind[1] else calls(text) for kind, text in texts}
+    return {kind: rests(text, is_json=kind[1]) for kind, text in texts}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stackly.git.closures import Closure
-from stackly.git.modules import Call
+from stackly.git.modules import Rests
 from stackly.git.trees import Tree
 
 MAX_ENTRIES = 400_000  # of all trees together: about 150 MB
@@ -30,22 +30,22 @@ class Found:
         self.unsound |= {path for path, c in new.items() if c.problems}
         users: dict[tuple[str, str], set[str]] = {}
         for path, found in new.items():
-            for module in found.modules:
+            for module in found.rests_on:
                 users.setdefault(module, set()).add(path)
         self.users.update((module, self.users.get(module, frozenset()) | by) for module, by in users.items())
 
     def after(self, lost: AbstractSet[tuple[str, str]], paths: AbstractSet[str]) -> "Found":
         """What is left of it for another tree of these paths, in which such directories are no more as they were.
 
-        A closure without problems rests on its directory and the modules outside it alone. One with problems rests on
-        what is not there, and is found anew.
+        A closure without problems rests on its directory, the modules outside it and where the files lie that it reads
+        outside. One with problems rests on what is not there, and is found anew.
         """
         stale = {path for path, _ in lost if path in self.closures} | self.unsound
         if not self.closures.keys() <= paths:
             stale |= self.closures.keys() - paths
         stale = stale.union(*(self.users.get(place, ()) for place in lost))
         closures, users = self.closures.copy(), self.users.copy()
-        modules = {module for path in stale for module in closures.pop(path).modules}
+        modules = {module for path in stale for module in closures.pop(path).rests_on}
         users.update((module, users[module] - stale) for module in modules)
         return Found(closures, {m: by for m, by in users.items() if by})
 
@@ -65,7 +65,7 @@ class Memory:
         self._trees: OrderedDict[tuple[Path, str], Known] = OrderedDict()
         self._latest: dict[Path, str] = {}
         self.sizes: dict[str, int] = {}
-        self.calls: dict[tuple[str, bool], tuple[Call, ...]] = {}
+        self.rests: dict[tuple[str, bool], Rests] = {}
 
     def tree(self, mirror: Path, oid: str) -> Tree | None:
         known = self._known(mirror, oid)
@@ -95,13 +95,13 @@ class Memory:
         others = (k for (of, oid), k in reversed(self._trees.items()) if of == mirror and oid != tree.oid)
         return next((known for known in others if known.found.closures), None)
 
-    def learn(self, sizes: Mapping[str, int], calls: Mapping[tuple[str, bool], tuple[Call, ...]]) -> None:
-        """What files are: their sizes, and the calls in those that hold any."""
+    def learn(self, sizes: Mapping[str, int], rests: Mapping[tuple[str, bool], Rests]) -> None:
+        """What files are: their sizes, and what module files rest on."""
         if len(self.sizes) + len(sizes) > self._max_files:
             self.sizes.clear()
-            self.calls.clear()
+            self.rests.clear()
         self.sizes.update(sizes)
-        self.calls.update(calls)
+        self.rests.update(rests)
 
     def _known(self, mirror: Path, oid: str) -> Known | None:
         known = self._trees.get((mirror, oid))

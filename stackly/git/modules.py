@@ -1,13 +1,14 @@
-"""Which local modules a Terraform file calls: `source = "./x"` or `"../x"` inside `module` blocks.
+"""What a Terraform file rests on outside itself: local modules, `source = "./x"` or `"../x"`, and files that it reads.
 
 By scan (`terraform_text`): a file that is broken elsewhere still shows what it calls.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from stackly.terraform_reads import Reads, reads
 from stackly.terraform_text import attribute, blocks, place, tokens
 
 
@@ -18,6 +19,22 @@ class Call:
     source: str
     line: int
     column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rests:
+    """What one module file rests on."""
+
+    calls: tuple[Call, ...] = ()
+    reads: Reads = field(default_factory=Reads)
+
+
+NOTHING = Rests()
+
+
+def rests(text: str, *, is_json: bool) -> Rests:
+    found = Rests(calls_of_json(text) if is_json else calls(text), reads(text, is_json=is_json))
+    return found if found != NOTHING else NOTHING
 
 
 @lru_cache(maxsize=4096)

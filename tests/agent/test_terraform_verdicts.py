@@ -259,3 +259,11 @@ async def test_code_that_was_changed_on_its_way_is_not_run(site: SiteWork) -> No
     with pytest.raises(CodeChanged, match="0000 was registered"):
         await site.plan(given, context)
     assert context.lines == []
+
+
+async def test_a_file_that_is_not_in_the_bundle_is_named_with_its_cure(site: SiteWork) -> None:
+    reads = (
+        'variable "name" {\n  default = "motd"\n}\nlocals {\n  text = file("${path.module}/../${var.name}.txt")\n}\n'
+    )
+    with pytest.raises(Faulty, match=r"\.\./motd\.txt.*path\.module or path\.root and no variable"):
+        await Stack(site).push(OLD + reads + 'output "text" {\n  value = local.text\n}\n')
