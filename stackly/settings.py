@@ -26,7 +26,8 @@ class Settings(BaseSettings):
     """Every setting of the control plane: `config.json` of the home, overridden by STACKLY_… variables.
 
     `github_url` is github.com, an Enterprise server or SUBDOMAIN.ghe.com, `github_app` an App's client id or number,
-    `github_app_key` the file of its private key; `hub_url` wins over all of it. A lost webhook costs `sweep_every_s`.
+    `github_app_key` the file of its private key; `hub_url` wins over all of it, `hub_person` and
+    `hub_person_token` are what operators push to it with. A lost webhook costs `sweep_every_s`.
 
     Shape: addresses are host:port, URLs carry no trailing slash. `gateway_address` takes mTLS, `enrol_address` server
     TLS only, `gateway_health_address` plain HTTP from probes.
@@ -43,6 +44,8 @@ class Settings(BaseSettings):
     temporal_namespace: str = "default"
     s3: S3 = S3()
     hub_url: str | None = None
+    hub_person: str = ""
+    hub_person_token: SecretStr = SecretStr("")
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     api_url: str = "http://127.0.0.1:8000"

@@ -29,7 +29,7 @@ from stackly.api.edge import Edge
 from stackly.api.feed import RunFeed
 from stackly.api.hooks import HookBook
 from stackly.api.metrics import Metrics
-from stackly.api.parts import ApiConfig, Objects, Parts
+from stackly.api.parts import ApiConfig, Objects, Parts, PushAs
 from stackly.api.schema import document, operation_name
 from stackly.api.webhooks import Webhooks
 from stackly.engine.process import github_of
@@ -72,10 +72,16 @@ def assemble_from(settings: Settings) -> Parts:
         github_url=github.host.web,
         github_api_url=github.host.api,
         github_token=settings.github_token.get_secret_value() or None,
+        push_as=_push_as(settings),
         pool_size=settings.database_pool,
     )
     objects = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
     return assemble(config, Keyring(settings.keyring), objects, github=github)
+
+
+def _push_as(settings: Settings) -> PushAs | None:
+    token = settings.hub_person_token.get_secret_value()
+    return PushAs(settings.hub_person, token) if settings.hub_url and token else None
 
 
 def load_settings(home: Path) -> Settings:

@@ -16,6 +16,8 @@ from stackly.db import Session
 from stackly.errors import Invalid
 
 Work = Callable[[Session], Awaitable[BaseModel]]
+# Puts into an answer what may be shown but not kept.
+Show = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class IdempotencyKeyReused(Invalid):
@@ -30,25 +32,27 @@ class Once:
         self._key = key
         self._fingerprint = fingerprint
 
-    async def __call__(self, actor: Actor, work: Work, *, status: int = 200) -> Response:
-        """Errors roll everything back, the claim of the key included: the same key may be tried again.
+    async def __call__(self, actor: Actor, work: Work, *, status: int = 200, show: Show = dict) -> Response:
+        """`show` is applied to what is answered, never to what is kept.
+
+        Errors roll everything back, the claim of the key included: the same key may be tried again.
 
         Raises: IdempotencyKeyReused, and whatever the work raises.
         """
         async with self._parts.transactions() as session:
             if self._key is None:
-                return _render(status, (await work(session)).model_dump(mode="json"))
+                return _render(status, show((await work(session)).model_dump(mode="json")))
             kept = await store.claim_answer(session, actor.account, self._key, self._fingerprint)
             if kept is not None:
-                return self._replayed(kept)
+                return self._replayed(kept, show)
             body = (await work(session)).model_dump(mode="json")
             await store.keep_answer(session, actor.account, self._key, status, body)
-        return _render(status, body)
+        return _render(status, show(body))
 
-    def _replayed(self, kept: dict[str, Any]) -> Response:
+    def _replayed(self, kept: dict[str, Any], show: Show) -> Response:
         if kept["request_sha256"] != self._fingerprint:
             raise IdempotencyKeyReused("Use a new key for a new request.")
-        return _render(kept["status"], kept["response"], replayed=True)
+        return _render(kept["status"], show(kept["response"]), replayed=True)
 
 
 def _render(status: int, body: Any, *, replayed: bool = False) -> Response:

@@ -1,9 +1,10 @@
 """What the routes stand on, built once when the API starts."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol, cast
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from fastapi import Depends, Request
 
@@ -24,6 +25,18 @@ class Objects(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PushAs:
+    """What a clone URL of the local hub carries for those who may push."""
+
+    login: str
+    token: str = field(repr=False)
+
+    def into(self, clone_url: str) -> str:
+        parts = urlsplit(clone_url)
+        return urlunsplit(parts._replace(netloc=f"{quote(self.login)}:{quote(self.token)}@{parts.netloc}"))
+
+
+@dataclass(frozen=True, slots=True)
 class ApiConfig:
     """Shape: `public_url` is how browsers and GitHub reach this API, without a slash at its end."""
 
@@ -32,6 +45,7 @@ class ApiConfig:
     github_url: str
     github_api_url: str
     github_token: str | None = None
+    push_as: PushAs | None = None
     pool_size: int = 10
     web_dir: Path = Path(__file__).resolve().parent.parent / "web_dist"
 

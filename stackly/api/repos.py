@@ -1,9 +1,12 @@
 """Repositories: what is connected, what GitHub sent for it, and how to ask again."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from stackly.accounts.model import Action, Actor
 from stackly.api.auth import Administrator, Operator, Reader, Registrar
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
@@ -42,12 +45,25 @@ def _view(row: Json) -> RepositoryView:
     return RepositoryView(**{**row, "hook_id": row["hook_id"] or None})
 
 
+def _shown(house: Parts, actor: Actor) -> Callable[[Json], Json]:
+    """For those who may push to the local hub, `git push` to the clone URL works as it is (INTERFACE: Objects)."""
+    push_as = house.config.push_as if actor.may(Action.OPERATE) else None
+
+    def show(repo: Json) -> Json:
+        url = repo["clone_url"]
+        ours = push_as is not None and url.startswith(f"{house.config.github_url}/")
+        return {**repo, "clone_url": push_as.into(url)} if ours and push_as else repo
+
+    return show
+
+
 @router.get("")
 async def list_repos(house: House, actor: Reader, asked: Asked) -> Page[RepositoryView]:
     key = asked.key()
     async with house.transactions() as session:
         found = await reads.list_repos(session, actor.account, limit=asked.limit, after=key[0] if key else None)
-    return asked.page(found, _view, lambda r: [r["full_name"]])
+    show = _shown(house, actor)
+    return asked.page(found, lambda r: _view(show(r)), lambda r: [r["full_name"]])
 
 
 @router.post("", status_code=201, response_model=RepositoryView)
@@ -79,7 +95,7 @@ async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: On
         await outbox.ring(session, Bell.REPO_SYNC, repo.id)
         return _view(await reads.get_repo(session, actor.account, repo.id))
 
-    return await once(actor, finish, status=201)
+    return await once(actor, finish, status=201, show=_shown(house, actor))
 
 
 async def _tell(house: Parts, full_name: str, hook: str, secret: bytes) -> str:
@@ -152,4 +168,4 @@ async def redeliver(body: Redelivery, repo: RepoPath, house: House, actor: Opera
 
 @router.get("/{repo:path}")
 async def show_repo(repo: RepoPath, house: House, actor: Reader) -> RepositoryView:
-    return _view(await _repo(house, actor.account, repo))
+    return _view(_shown(house, actor)(await _repo(house, actor.account, repo)))

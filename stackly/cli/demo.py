@@ -73,7 +73,7 @@ def _base(call: Invocation, repo: str, clone_url: str, source: Path) -> Json:
     commit = pushing.head_of(clone_url, "main")
     if commit is None:
         commit = pushing.push(clone_url, source, branch="main", message=f"Add the {source.name} benchmark")
-        call.say.note(f"pushed {commit[:7]} to {clone_url} main")
+        call.say.note(f"pushed {commit[:7]} to {repo} main")
     return _run_of_head(call, repo, commit, "main")
 
 
@@ -104,5 +104,5 @@ def _slower(call: Invocation, repo: str, clone_url: str, source: Path) -> Json:
     before = pushing.head_of(clone_url, _SLOWER)
     commit = pushing.push(clone_url, source, branch=_SLOWER, message="Switch index scans off", change=slow_down)
     if commit != before:
-        call.say.note(f"pushed {commit[:7]} to {clone_url} {_SLOWER}: index scans off")
+        call.say.note(f"pushed {commit[:7]} to {repo} {_SLOWER}: index scans off")
     return _run_of_head(call, repo, commit, _SLOWER)

@@ -70,6 +70,10 @@ class Place:
             return kept
         return _read_text(self.home / "token") if self._is_own(server) else None
 
+    def hub_token(self) -> str | None:
+        """What opens the home's own hub; None where there is none."""
+        return _read_text(self.home / "hub-token")
+
     def keep_login(self, token: str) -> None:
         """Remember a token for this server, 0600 from the first byte."""
         self.home.mkdir(parents=True, exist_ok=True)
@@ -104,4 +108,4 @@ def _read_text(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as e:
-        raise CommandFailed(Exit.DENIED, "The home's token cannot be read.", f"{file}: {e}") from e
+        raise CommandFailed(Exit.DENIED, "The home's tokens cannot be read.", f"{file}: {e}") from e

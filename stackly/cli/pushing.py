@@ -1,14 +1,17 @@
 """A directory becomes a commit of a repository in the local hub, as a person's `git push` would make it."""
 
+import base64
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from stackly.cli.command import Invocation
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.speech import without_credential
 
 _WHO = "Stackly"
 _NOT_PUSHED = shutil.ignore_patterns(".git", ".terraform", "__pycache__", "*.tfstate", "*.tfstate.*")
@@ -16,13 +19,16 @@ Change = Callable[[Path], None]
 
 
 def ensure_repository(call: Invocation, full_name: str) -> str:
-    """The repository, made in the hub and connected if it is not. Shape: its clone URL. Raises: CommandFailed."""
+    """The repository, made in the hub and connected if it is not.
+
+    Shape: its clone URL, with what pushes. Raises: CommandFailed.
+    """
     import httpx  # late: it costs more than many a command
 
     hub = call.place.endpoint("hub_url")
     owner, _, name = full_name.partition("/")
     try:
-        with httpx.Client(base_url=hub, timeout=20, trust_env=False) as http:
+        with httpx.Client(base_url=hub, timeout=20, trust_env=False, headers=_signed(call)) as http:
             found = http.get(f"/repos/{full_name}")
             if found.status_code == httpx.codes.NOT_FOUND:
                 made = http.post(f"/orgs/{owner}/repos", json={"name": name, "default_branch": "main"})
@@ -36,17 +42,21 @@ def ensure_repository(call: Invocation, full_name: str) -> str:
     except httpx.TransportError as e:
         said = f"{hub} does not answer ({e}); run: stackly up"
         raise CommandFailed(Exit.UNREACHABLE, "The hub is not reachable.", said) from e
-    clone_url = str(found.json()["clone_url"])
     connected = call.server.find(f"/repos/{full_name}", patience_s=10)
     if connected is None or not connected["hook_id"]:
-        call.server.post("/repos", {"url": clone_url}, patience_s=10)
+        connected = call.server.post("/repos", {"url": found.json()["clone_url"]}, patience_s=10)
         call.say.note(f"repository {full_name} made and connected")
-    return clone_url
+    return str(connected["clone_url"])
+
+
+def _signed(call: Invocation) -> dict[str, str]:
+    token = call.place.hub_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def head_of(clone_url: str, branch: str) -> str | None:
     """The branch's commit; None when there is no such branch."""
-    said = _git(None, "ls-remote", clone_url, f"refs/heads/{branch}")
+    said = _git(None, "ls-remote", without_credential(clone_url), f"refs/heads/{branch}", remote=clone_url)
     return said.split()[0] if said.strip() else None
 
 
@@ -73,7 +83,7 @@ def push(clone_url: str, source: Path, *, branch: str, message: str, change: Cha
         _git(tree, "commit", "-q", "--allow-empty", "-m", message)
         # A side branch starts anew from main each time; main itself only grows.
         force = [] if branch == "main" else ["--force"]
-        _git(tree, "push", "-q", *force, clone_url, f"HEAD:refs/heads/{branch}")
+        _git(tree, "push", "-q", *force, without_credential(clone_url), f"HEAD:refs/heads/{branch}", remote=clone_url)
         return _git(tree, "rev-parse", "HEAD").strip()
 
 
@@ -81,7 +91,7 @@ def _fetched(tree: Path, clone_url: str, branch: str) -> str | None:
     """The branch's commit, now in `tree` as well."""
     commit = head_of(clone_url, branch)
     if commit:
-        _git(tree, "fetch", "-q", clone_url, f"refs/heads/{branch}")
+        _git(tree, "fetch", "-q", without_credential(clone_url), f"refs/heads/{branch}", remote=clone_url)
     return commit
 
 
@@ -93,10 +103,13 @@ def _standing(tree: Path, head: str | None, base: str | None) -> str | None:
     return head if base is None or parents == [base] else None
 
 
-def _git(tree: Path | None, *args: str) -> str:
-    """Git without this machine's configuration, hooks and proxies. Raises: CommandFailed."""
+def _git(tree: Path | None, *args: str, remote: str = "") -> str:
+    """Git without this machine's configuration, hooks and proxies. Raises: CommandFailed.
+
+    The credential in the URL of `remote` goes by the environment: everybody on the machine reads a command line.
+    """
     identity = {f"GIT_{who}_{what}": v for who in ("AUTHOR", "COMMITTER") for what, v in _PERSON.items()}
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | identity | _ENV
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | identity | _ENV | _credential(remote)
     argv = ["git", "-c", "http.proxy=", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", *args]
     try:
         done = subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True, check=False)
@@ -105,6 +118,18 @@ def _git(tree: Path | None, *args: str) -> str:
     if done.returncode:
         raise CommandFailed(Exit.INTERNAL, f"git {args[0]} failed.", done.stderr.strip()[-500:])
     return done.stdout
+
+
+def _credential(remote: str) -> dict[str, str]:
+    credential = urlsplit(remote).netloc.rpartition("@")[0]
+    if not credential:
+        return {}
+    basic = base64.b64encode(unquote(credential).encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{without_credential(remote)}.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+    }
 
 
 _PERSON = {"NAME": _WHO, "EMAIL": "demo@stackly.invalid"}

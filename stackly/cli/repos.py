@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
-from stackly.cli.speech import facts, field, short
+from stackly.cli.speech import facts, field, short, without_credential
 
 Json = dict[str, Any]
 app = typer.Typer(name="repo", help="Repositories.", no_args_is_help=True)
@@ -21,7 +21,7 @@ def show(repo: Json) -> str:
             ("status", repo["status"]),
             ("reason", repo.get("reason")),
             ("default branch", repo["default_branch"]),
-            ("clone url", repo["clone_url"]),
+            ("clone url", without_credential(repo["clone_url"])),
             ("hook", repo["hook_id"]),
             ("processed", heads),
         ]
@@ -42,7 +42,7 @@ def list_(call: Invocation, limit: Limit = 50, cursor: Cursor = None) -> None:
         ("REPOSITORY", lambda r: r["full_name"]),
         field("status"),
         ("BRANCH", lambda r: r["default_branch"]),
-        ("URL", lambda r: r["clone_url"]),
+        ("URL", lambda r: without_credential(r["clone_url"])),
     ]
     call.say.page(
         call.server.get("/repos", limit=limit, cursor=cursor), columns, empty="none; add one: stackly repo add URL"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TextIO
+from urllib.parse import urlsplit, urlunsplit
 
 Json = dict[str, Any]
 Column = tuple[str, Callable[[Json], object]]
@@ -38,6 +39,12 @@ class ReportFormat(StrEnum):
 
 def clean(text: object) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def without_credential(url: str) -> str:
+    """A URL as people see it: what JSON carries for scripts is not for screens."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def dump(thing: Any, *, pretty: bool) -> str:

@@ -20,7 +20,7 @@ def suite_run(call: Invocation, file: Path) -> int:
     before = pushing.head_of(clone_url, "main")
     commit = pushing.push(clone_url, source, branch="main", message=f"Run {file.name}")
     if commit != before:
-        call.say.note(f"pushed {commit[:7]} to {clone_url} main")
+        call.say.note(f"pushed {commit[:7]} to {repo} main")
         return measuring.follow_and_show(call, measuring.await_run(call, repo, commit, "main"))
     call.say.note(f"main @ {commit[:7]} is the same; it is measured once more")
     last = measuring.await_run(call, repo, commit, "main")

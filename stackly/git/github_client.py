@@ -88,7 +88,9 @@ class GitHub:
         """
         if "://" in url:
             given = urlsplit(url)
-            if given.netloc.rpartition("@")[2].lower() != self._web.netloc.lower():
+            given = given._replace(netloc=given.netloc.rpartition("@")[2])  # whose credential came along is not kept
+            url = given.geturl()
+            if given.netloc.lower() != self._web.netloc.lower():
                 raise RepositoryAddressInvalid(f"Repositories live on {self._web.geturl()}.", url=url)
             url = given.path
         name = url.strip("/").removesuffix(".git")

@@ -21,6 +21,8 @@ PORTS = (
     *("s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc", "s3_filer", "s3_filer_grpc"),
     *("hub", "api", "gateway", "enrol", "gateway_health"),
 )
+SECRETS = ("postgres", "s3_access", "s3_secret", "hub", "hub_person", "oauth")
+HUB_PERSON = "developer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,10 @@ class Home:
     @property
     def token(self) -> Path:
         return self.path / "token"
+
+    @property
+    def hub_token(self) -> Path:
+        return self.path / "hub-token"
 
     @property
     def enrolment(self) -> Path:
@@ -123,20 +129,25 @@ def known(home: Home) -> Config | None:
 
 
 def _missing(config: Config) -> list[str]:
-    return [name for name in PORTS if name not in config.ports]
+    return [*(name for name in PORTS if name not in config.ports), *(k for k in SECRETS if k not in config.secrets)]
 
 
 def _completed(config: Config) -> Config:
-    missing = _missing(config)
-    if not missing:
+    if not _missing(config):
         return config
+    missing = [name for name in PORTS if name not in config.ports]
     ports = config.ports | dict(zip(missing, free_ports(len(missing), config.ports.values()), strict=True))
-    return Config(ports, config.secrets, _addresses(ports) | config.settings)
+    keys = _secrets() | config.secrets
+    return Config(ports, keys, _addresses(ports) | _people(keys) | config.settings)
+
+
+def _secrets() -> dict[str, str]:
+    return {name: secrets.token_urlsafe(24) for name in SECRETS}
 
 
 def _chosen() -> Config:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    keys = {name: secrets.token_urlsafe(24) for name in ("postgres", "s3_access", "s3_secret", "hub", "oauth")}
+    keys = _secrets()
     return Config(ports, keys, _settings(ports, keys))
 
 
@@ -154,7 +165,13 @@ def _settings(ports: dict[str, int], keys: dict[str, str]) -> dict[str, Any]:
         "github_client_id": "stackly-local",
         "github_client_secret": keys["oauth"],
         **_addresses(ports),
+        **_people(keys),
     }
+
+
+def _people(keys: dict[str, str]) -> dict[str, Any]:
+    """Who pushes to the home's hub, and with what key."""
+    return {"hub_person": HUB_PERSON, "hub_person_token": keys["hub_person"]}
 
 
 def _addresses(ports: dict[str, int]) -> dict[str, Any]:
@@ -170,7 +187,8 @@ def _addresses(ports: dict[str, int]) -> dict[str, Any]:
 
 
 def write_endpoints(home: Home, config: Config, login_key: str) -> dict[str, str]:
-    """`endpoints.json`, with exactly the fields that scripts rely on; no password is in it."""
+    """`endpoints.json`, with exactly the fields that scripts rely on; no password is in it. Beside it `hub-token`."""
+    write_private(home.hub_token, config.secrets["hub_person"] + "\n")
     api = f"http://{config.address('api')}"
     told = {
         "api_url": api,

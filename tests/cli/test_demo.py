@@ -29,15 +29,16 @@ def bare(tmp_path: Path, api: FakeApi) -> Path:
 
     api.on("GET", "/repos/stackly/demo", lambda _: (200, {"clone_url": str(repo)}) if made["made"] else (404, {}))
     api.on("POST", "/orgs/stackly/repos", create)
-    api.on("POST", "/api/v1/repos", lambda a: _connected(api))
+    api.on("POST", "/api/v1/repos", lambda a: _connected(api, repo))
     api.get("/stacks", {"items": [], "next": None})
     api.on("GET", "/api/v1/runs", lambda _: (200, {"items": _runs(repo), "next": None}))
     return repo
 
 
-def _connected(api: FakeApi) -> Answer:
-    api.get("/repos/stackly/demo", REPO)
-    return 201, REPO
+def _connected(api: FakeApi, repo: Path) -> Answer:
+    connected = {**REPO, "clone_url": str(repo)}
+    api.get("/repos/stackly/demo", connected)
+    return 201, connected
 
 
 def _runs(repo: Path) -> list[dict[str, object]]:

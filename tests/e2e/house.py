@@ -84,15 +84,19 @@ class House:
         return answer.json()
 
     def faults(self, **faults: Any) -> None:
-        self.http.put(f"{self.endpoints['hub_url']}/_faults", json=faults).raise_for_status()
+        self.hub("PUT", "/_faults", faults)
+
+    def hub(self, verb: str, path: str, body: Json) -> None:
+        """As a script asks the hub."""
+        signed = {"Authorization": f"Bearer {(self.home / 'hub-token').read_text().strip()}"}
+        url = f"{self.endpoints['hub_url']}{path}"
+        self.http.request(verb, url, json=body, headers=signed).raise_for_status()
 
     def repository(self, name: str, place: Path) -> Repository:
         """A new repository in the hub, connected to the platform."""
-        hub = self.endpoints["hub_url"]
-        self.http.post(f"{hub}/user/repos", json={"name": name}).raise_for_status()
-        url = f"{hub}/developer/{name}.git"
-        added = self.post("repos", {"url": url})
-        return Repository(self, name, url, place / name, added["id"]).begin()
+        self.hub("POST", "/user/repos", {"name": name})
+        added = self.post("repos", {"url": f"developer/{name}"})
+        return Repository(self, name, added["clone_url"], place / name, added["id"]).begin()
 
     def stack(self, name: str, ref: str = "") -> Json:
         found: Json = self.get(f"stacks/{name}", **({"ref": ref} if ref else {}))

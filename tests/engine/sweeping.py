@@ -42,6 +42,15 @@ from tests.engine.syncing import _ENV, MAIN, Memory, plain
 __all__ = ["MAIN", "plain"]
 
 
+KEY, PLATFORM_KEY = "key-of-developer", "key-of-the-platform"
+KEYS = {KEY: "developer", "key-of-ada": "ada", PLATFORM_KEY: "stackly"}
+SIGNED = {"Authorization": f"Bearer {KEY}"}
+
+
+def pushed_with(key: str, clone_url: str) -> str:
+    return clone_url.replace("://", f"://anybody:{key}@")
+
+
 class OneKey:
     def key(self, account: str, version: int | None = None) -> tuple[int, bytes]:
         return 1, b"k" * 32
@@ -134,7 +143,10 @@ class Sky:
     account: str
     repo_id: RepoId
     tree: Tree
-    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30))
+    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30, headers=SIGNED))
+
+    def remote(self, key: str) -> str:
+        return pushed_with(key, f"{self.hub.url}/octo/stacks.git")
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         answer = await self.client.request(method, f"{self.hub.url}{path}", json=body)
@@ -220,12 +232,18 @@ class Sky:
 @asynccontextmanager
 async def sky(transactions: Transactions, database: str, folder: Path, *, with_app: bool = False) -> AsyncIterator[Sky]:
     port = free_port()
-    hub = await serve(hub_app(folder / "hub", f"http://127.0.0.1:{port}"), port)
-    async with httpx.AsyncClient(base_url=hub.url) as asking:
+    hub = await serve(hub_app(folder / "hub", f"http://127.0.0.1:{port}", keys=KEYS), port)
+    async with httpx.AsyncClient(base_url=hub.url, headers=SIGNED) as asking:
         upstream = (await asking.post("/orgs/octo/repos", json={"name": "stacks"})).json()
         app = (await asking.post("/_app", json={"slug": "stackly"})).json() if with_app else None
     host = GitHubHost(hub.url, hub.url)
-    github = GitHub(host, app=AppKey(app["client_id"], app["pem"].encode()) if app else None, rest=Rest(host))
+    # With an App, nothing but its installations' tokens opens a repository.
+    github = GitHub(
+        host,
+        None if app else PLATFORM_KEY,
+        app=AppKey(app["client_id"], app["pem"].encode()) if app else None,
+        rest=Rest(host),
+    )
     config = ApiConfig(database, "http://unused", hub.url, hub.url, pool_size=4)
     parts = apps.assemble(config, OneKey(), None, github=github)  # type: ignore[arg-type]  # nothing is downloaded
     api = await serve(apps.application(parts), free_port())
@@ -268,7 +286,7 @@ async def _connected(
     tree = Tree(folder / "work")
     tree.path.mkdir()
     await tree.git("init", "-q", "-b", "main")
-    await tree.git("remote", "add", "origin", upstream["clone_url"])
+    await tree.git("remote", "add", "origin", pushed_with(KEY, upstream["clone_url"]))
     return Sky(
         transactions=transactions,
         hub=hub,

@@ -9,7 +9,7 @@ import pytest
 
 from stackly.db import Transactions
 from stackly.stacks.model import Repo
-from tests.engine.sweeping import MAIN, Sky, plain, sky
+from tests.engine.sweeping import KEY, MAIN, Sky, plain, pushed_with, sky
 
 Outage = Callable[[Sky], Awaitable[None]]
 
@@ -194,7 +194,7 @@ async def test_a_renamed_repository_is_the_same_one(world: Sky, told: Told) -> N
     assert other["id"] != repo.github_id
     await world.faults()
     commit = await world.tree.git("rev-parse", "HEAD")
-    await world.tree.git("remote", "set-url", "origin", repo.clone_url)
+    await world.tree.git("remote", "set-url", "origin", pushed_with(KEY, repo.clone_url))
     newer = await world.tree.pushed({"a/main.tf": 'resource "terraform_data" "z" {}\n'})
     await world.swept()
     assert await world.processed() == {MAIN: newer}
@@ -280,8 +280,7 @@ async def _told(world: Sky, count: int) -> None:
 
 async def _person_pushes(world: Sky, files: dict[str, str]) -> str:
     """To a private repository, as somebody."""
-    url = world.hub.url.replace("http://", "http://ada:x@") + "/octo/stacks.git"
-    await world.tree.git("remote", "set-url", "origin", url)
+    await world.tree.git("remote", "set-url", "origin", world.remote("key-of-ada"))
     return await world.tree.pushed(files)
 
 
@@ -301,7 +300,9 @@ async def test_a_push_of_a_repository_that_nobody_connected_is_recorded(app_worl
     await app_world.ask("POST", "/orgs/octo/repos", {"name": "stranger"})
     await _install(app_world, None)
     await app_world.tree.commit({"x": "1"})
-    await app_world.tree.git("push", "-q", f"{app_world.hub.url}/octo/stranger.git", "HEAD:refs/heads/main")
+    await app_world.tree.git(
+        "push", "-q", pushed_with(KEY, f"{app_world.hub.url}/octo/stranger.git"), "HEAD:refs/heads/main"
+    )
     await _told(app_world, 3)
     [push] = await app_world.rows("SELECT status, reason FROM deliveries WHERE event = 'push'")
     assert push["status"] == "ignored"

@@ -8,7 +8,7 @@ import uvicorn
 
 from stackly import log
 from stackly.local.hub.app import app
-from stackly.local.hub.oauth import registered
+from stackly.local.hub.oauth import keys_of, registered
 
 
 def main() -> None:
@@ -17,14 +17,19 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--base-url", help="how others reach it, when that differs")
-    parser.add_argument("--config", type=Path, help="a home's config.json, which names the OAuth application")
+    parser.add_argument("--config", type=Path, help="a home's config.json, which names keys and the OAuth application")
     given = parser.parse_args()
     if not _loopback(given.host):
-        parser.error("--host must be a loopback address: pushes need no password here")
+        parser.error("--host must be a loopback address: keys travel in clear here")
     log.configure("hub")
     base_url = given.base_url or f"http://{given.host}:{given.port}"
     uvicorn.run(
-        app(given.home, base_url, oauth=registered(given.config) if given.config else None),
+        app(
+            given.home,
+            base_url,
+            oauth=given.config and registered(given.config),
+            keys=given.config and keys_of(given.config),
+        ),
         host=given.host,
         port=given.port,
         # uvloop closes a child's stdin under the writer when git ends early; asyncio's own loop does not.

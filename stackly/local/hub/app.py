@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import html
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,13 +30,15 @@ def app(
     *,
     max_statuses: int = MAX_STATUSES,
     oauth: OAuthApp | None = None,
+    keys: Mapping[str, str] | None = None,
     now: Now = clock.now,
 ) -> FastAPI:
     """A GitHub of one machine: `home` holds its repositories and deliveries, `base_url` is how it is reached.
 
-    `oauth` is the one application that people can let in.
+    `oauth` is the one application that people can let in, `keys` maps keys to the logins they are of; without any
+    the hub makes its own.
     """
-    hub = build(home, base_url, max_statuses=max_statuses, now=now)
+    hub = build(home, base_url, keys, max_statuses=max_statuses, now=now)
     if oauth is not None:
         hub.oauth.register(oauth)
 
@@ -65,7 +67,7 @@ def app(
 
 
 def _guard(api: FastAPI, base_url: str) -> None:
-    """Nobody signs in here, so a web page the developer visits must not be able to push.
+    """A web page that the developer visits must reach nothing, whatever their browser remembers.
 
     The Host header stops DNS rebinding, the Origin header requests of foreign pages.
     """

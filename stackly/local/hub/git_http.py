@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from stackly import log
+from stackly.local.hub.apps import Installation
 from stackly.local.hub.hub import Hub
 from stackly.local.hub.oauth import Person
 from stackly.local.hub.pushes import announced
@@ -47,15 +48,12 @@ def router(hub: Hub) -> APIRouter:
 
 
 def pusher(request: Request, hub: Hub) -> str:
-    """Whose OAuth token came; else who says to be pushing: the user name of basic authentication, with any password.
-
-    This is one machine.
-    """
+    """Whose key or token came. A user name is what somebody says of themselves, and is not looked at."""
     person: Person | None = getattr(request.state, "person", None)
     if person is not None:
         return person.login
-    name, _ = basic(request)
-    return name if name.replace("-", "").isalnum() else hub.user
+    app = hub.apps.app()
+    return f"{app.slug}[bot]" if app is not None and getattr(request.state, "installation", None) else hub.user
 
 
 def basic(request: Request) -> tuple[str, str]:
@@ -68,12 +66,11 @@ def basic(request: Request) -> tuple[str, str]:
 
 
 def _allowed(hub: Hub, repo: Repo, request: Request) -> bool:
-    """Public: everybody. Private: anybody who says a name; an installation's token counts for what it reaches."""
-    name, password = basic(request)
-    if password.startswith("ghs_"):
-        installation = hub.apps.of_token(password)
-        return installation is not None and hub.apps.reaches(installation, repo)
-    return bool(name) or not repo.private
+    """A person, for everything; an installation's token counts for what it reaches. Nobody else, public or not."""
+    if getattr(request.state, "person", None) is not None:
+        return True
+    installation: Installation | None = getattr(request.state, "installation", None)
+    return installation is not None and hub.apps.reaches(installation, repo)
 
 
 async def _spool(request: Request, body: IO[bytes]) -> None:

@@ -1,5 +1,6 @@
 """The hub's parts, put together once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from stackly import clock
 from stackly.local.hub.apps import Apps
 from stackly.local.hub.deliveries import Deliveries
 from stackly.local.hub.faults import Dice, Limits
+from stackly.local.hub.keys import Keys, own_key
 from stackly.local.hub.oauth import Now, OAuth
 from stackly.local.hub.oauth_devices import Devices
 from stackly.local.hub.people import People
@@ -21,7 +23,7 @@ MAX_STATUSES = 1000  # of one commit and context, as on GitHub
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """`user` is who acts when nobody says who they are."""
+    """`user` is whom pages offer first, and who is named where nobody acted."""
 
     store: Store
     shapes: Shapes
@@ -35,6 +37,7 @@ class Hub:
     oauth: OAuth
     devices: Devices
     people: People
+    keys: Keys
     user: str = USER
     max_statuses: int = MAX_STATUSES
 
@@ -49,8 +52,15 @@ class Hub:
         return self.store.repo_by_id(repo.id) or repo
 
 
-def build(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES, now: Now = clock.now) -> Hub:
-    """`now` is the clock of codes and device logins."""
+def build(
+    home: Path,
+    base_url: str,
+    keys: Mapping[str, str] | None = None,
+    *,
+    max_statuses: int = MAX_STATUSES,
+    now: Now = clock.now,
+) -> Hub:
+    """`now` is the clock of codes and device logins; `keys` maps keys to logins, None: one of its own, for USER."""
     store, dice = Store(home), Dice()
     apps, oauth = Apps(store.db), OAuth(store.db, now)
     shapes, repositories = Shapes(base_url, store), Repositories(home / "repositories")
@@ -70,5 +80,6 @@ def build(home: Path, base_url: str, *, max_statuses: int = MAX_STATUSES, now: N
         oauth=oauth,
         devices=Devices(store.db, oauth, now),
         people=People(store, shapes),
+        keys=Keys({own_key(home): USER} if keys is None else keys),
         max_statuses=max_statuses,
     )

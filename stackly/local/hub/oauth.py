@@ -29,6 +29,7 @@ CREATE INDEX IF NOT EXISTS oauth_tokens_of_login ON oauth_tokens (client_id, log
 CODE_LASTS = timedelta(minutes=10)
 MAX_TOKENS = 10  # of one person, application and scopes; older ones end, as on GitHub
 PREFIX = "gho_"
+PLATFORM = "stackly"  # under this login the platform's own key acts
 _LETTERS = string.ascii_letters + string.digits
 
 Now = Callable[[], datetime]
@@ -60,7 +61,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose token this is, and what it may do."""
+    """Whose token this is, and what it may do. Shape: `client_id` is '' for a key of the hub itself."""
 
     login: str
     client_id: str
@@ -174,3 +175,9 @@ def registered(config: Path) -> OAuthApp | None:
     if not (client and secret and api):
         return None
     return OAuthApp(client, "Stackly", f"{api.rstrip('/')}/", hashed(secret))
+
+
+def keys_of(config: Path) -> dict[str, str]:
+    """The keys that a home's settings tell of: the person's, and the platform's own. Shape: key -> login."""
+    settings = json.loads(config.read_text())["settings"]
+    return {settings["hub_person_token"]: settings["hub_person"], settings["github_token"]: PLATFORM}

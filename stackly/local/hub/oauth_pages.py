@@ -14,11 +14,15 @@ _STYLE = """:root{color-scheme:light dark;--line:#8c959f;--accent:#1a7f37;--on-a
 @media (prefers-color-scheme:dark){:root{--line:#6e7681;--accent:#56d364;--on-accent:#0d1117}}
 body{font:1rem/1.5 system-ui,sans-serif;margin:3rem auto;max-width:28rem;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.5rem}fieldset{border:1px solid var(--line);border-radius:.4rem;margin:1rem 0;padding:.5rem 1rem}
-label{display:block;padding:.3rem 0}input[type=text]{font:inherit;padding:.4rem;width:12rem}
+label{display:block;padding:.3rem 0}input[type=text],input[type=password]{font:inherit;padding:.4rem;width:12rem}
 button{font:inherit;padding:.5rem 1.2rem;border:1px solid var(--line);border-radius:.4rem;margin-right:.5rem}
 button.main{background:var(--accent);border-color:var(--accent);color:var(--on-accent)}
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px}"""
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_KEY = (
+    '<label for="key">The hub\'s key, from the file <code>hub-token</code> of the home</label>'
+    '<input type="password" id="key" name="key" autocomplete="off">'
+)
 _BUTTONS = (
     '<p><button class="main" name="decision" value="authorize">Authorize</button>'
     '<button name="decision" value="cancel">Cancel</button></p>'
@@ -35,7 +39,7 @@ def consent(
     body = (
         f"<h1>Authorize {_e(asked.app.name)}</h1>{_alert(problem)}{wants}"
         f"<p>You then go to <strong>{_e(_origin(asked.redirect_uri))}</strong>.</p>"
-        f'<form method="post" action="/login/oauth/authorize">{hidden}{_people(logins, chosen)}{_BUTTONS}'
+        f'<form method="post" action="/login/oauth/authorize">{hidden}{_people(logins, chosen)}{_KEY}{_BUTTONS}'
         "</form>"
     )
     return _page("Authorize", body, 422 if problem else 200, follows=asked.redirect_uri)
@@ -46,7 +50,7 @@ def device(logins: Sequence[str], chosen: str, code: str, problem: str | None = 
         f'<h1>Authorize a device</h1>{_alert(problem)}<form method="post" action="/login/device">'
         '<label for="code">The code that your device shows</label>'
         f'<input type="text" id="code" name="user_code" value="{_e(code)}" autocomplete="off"'
-        f' autocapitalize="characters" spellcheck="false" required>{_people(logins, chosen)}{_BUTTONS}</form>'
+        f' autocapitalize="characters" spellcheck="false" required>{_people(logins, chosen)}{_KEY}{_BUTTONS}</form>'
     )
     return _page("Authorize a device", body, 422 if problem else 200)
 

@@ -32,6 +32,7 @@ _SCOPES: dict[str, tuple[str, ...]] = {
     "workflow": (),
 }
 _KNOWN = set(_SCOPES).union(*_SCOPES.values())
+EVERYTHING = tuple(sorted(_SCOPES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from stackly import log
 from stackly.local.hub import oauth_pages as pages
 from stackly.local.hub import oauth_rules as rules
 from stackly.local.hub.hub import Hub
-from stackly.local.hub.oauth import Asked, Granted
+from stackly.local.hub.oauth import Asked, Granted, Person
 from stackly.local.hub.oauth_devices import GRANT, INTERVAL_S, LASTS_S
 from stackly.local.hub.problems import Problem
 from stackly.local.hub.rest import is_login
@@ -21,6 +21,7 @@ _log = log.get("hub")
 _LARGEST = 64 * 1024
 _FIELDS = ("client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
 _NOBODY = "Choose who continues."
+_NO_KEY = "Enter the hub's key, which stands in the file hub-token of the home."
 _NO_APP = "No application is registered under this client_id."
 
 
@@ -29,13 +30,13 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
 
     @routes.get("/login/oauth/authorize")
     async def ask(request: Request) -> Response:
-        """`login=` consents at once as that person, known or not: a hub's shortcut for tests and demonstrations."""
+        """`login=` with a key of the hub consents at once as that person, known or not: for tests, demonstrations."""
         told = dict(request.query_params)
         asked = _asked(hub, told)
         if isinstance(asked, Response):
             return asked
         login = told.get("login", "")
-        if is_login(login) and told.get("prompt") != "select_account":
+        if is_login(login) and told.get("prompt") != "select_account" and holds_key(hub, request, {}):
             return _let_in(hub, asked, hub.people.known_as(login), 302)
         return _consent(hub, asked, told, login)
 
@@ -49,6 +50,8 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
             return _back(asked.redirect_uri, rules.DENIED.told(), told, 303)
         if told.get("login") not in people(hub):
             return _consent(hub, asked, told, "", _NOBODY)
+        if not holds_key(hub, request, told):
+            return _consent(hub, asked, told, told["login"], _NO_KEY)
         return _let_in(hub, asked, hub.people.known_as(told["login"]), 303)
 
     @routes.post("/login/oauth/access_token")
@@ -76,7 +79,8 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
 
     @routes.post("/login/device")
     async def enter(request: Request) -> Response:
-        return _enter(hub, await body_of(request))
+        told = await body_of(request)
+        return _enter(hub, told, may_consent=holds_key(hub, request, told))
 
     return routes
 
@@ -84,6 +88,15 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
 def people(hub: Hub) -> list[str]:
     """Everybody the hub knows of, first who acts when nobody says who they are."""
     return [hub.user, *(login for login in hub.people.logins() if login.lower() != hub.user.lower())]
+
+
+def holds_key(hub: Hub, request: Request, told: Mapping[str, str]) -> bool:
+    """Who lets an application in as somebody shows a key of the hub itself: in the form, or as a script does.
+
+    A token that an application was given does not do: it would make itself others.
+    """
+    person: Person | None = getattr(request.state, "person", None) or hub.keys.person(told.get("key", ""))
+    return person is not None and not person.client_id
 
 
 async def body_of(request: Request) -> dict[str, str]:
@@ -141,10 +154,12 @@ def _back(redirect: str, answer: dict[str, str], told: Mapping[str, str], status
     return RedirectResponse(address, status, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
-def _enter(hub: Hub, told: Mapping[str, str]) -> Response:
+def _enter(hub: Hub, told: Mapping[str, str], *, may_consent: bool) -> Response:
     lets_in, login, code = told.get("decision") == "authorize", told.get("login", ""), told.get("user_code", "")
     if lets_in and login not in people(hub):
         return pages.device(people(hub), hub.user, code, _NOBODY)
+    if lets_in and not may_consent:
+        return pages.device(people(hub), login, code, _NO_KEY)
     if not hub.devices.decide(code, hub.people.known_as(login) if lets_in else None):
         return pages.device(people(hub), hub.user, code, "No device waits under this code. Look again at the device.")
     if lets_in:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from stackly.local.hub import oauth_rules as rules
-from stackly.local.hub.git_http import basic, pusher
+from stackly.local.hub.git_http import basic
 from stackly.local.hub.hub import Hub
 from stackly.local.hub.oauth import PREFIX, Person
 from stackly.local.hub.problems import Problem, answer, missing
@@ -26,21 +26,26 @@ class PersonIs(BaseModel):
 
 
 def sign_in(api: FastAPI, hub: Hub) -> None:
-    """Find whose OAuth token came, for every route; one that is unknown or was revoked opens none.
+    """Find whose key or token came, for every route; one that is unknown or was revoked opens none.
 
-    What carries no such token goes on as before: installations, and the hub's own users, who sign in nowhere.
+    Public reads of the REST API are open; what changes something needs a person, or an installation for its own.
     """
 
     @api.middleware("http")
     async def signed_in(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        token = _presented(request)
-        if not token:
-            return await go_on(request)
-        person = hub.oauth.person(token)
-        if person is None:
+        presented = [secret for secret in (bearer(request), *reversed(basic(request))) if secret]
+        person = next((p for p in (_person(hub, secret) for secret in presented) if p is not None), None)
+        installation = next((i for i in (hub.apps.of_token(secret) for secret in presented) if i is not None), None)
+        if person is None and any(s.startswith(PREFIX) for s in presented):
             return answer(request, Problem(401, "Bad credentials"))
-        request.state.person = person
+        if person is None and _unknown(bearer(request)):
+            return answer(request, Problem(401, "Bad credentials"))
+        if person is None and _needs_person(request) and not (installation and request.url.path.startswith("/repos/")):
+            return answer(request, Problem(401, "Requires authentication"))
+        request.state.person, request.state.installation = person, installation
         response = await go_on(request)
+        if person is None or not person.client_id:
+            return response
         response.headers["X-OAuth-Scopes"] = ", ".join(person.scopes)
         response.headers.setdefault("X-Accepted-OAuth-Scopes", "")
         response.headers["X-OAuth-Client-Id"] = person.client_id
@@ -58,9 +63,8 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
 
     @routes.get("/user")
     async def me(request: Request) -> dict[str, Any]:
-        person: Person | None = getattr(request.state, "person", None)
-        private = person is None or rules.covers(person.scopes, "read:user")
-        return hub.people.account(pusher(request, hub), private=private)
+        person = await signed(request)
+        return hub.people.account(person.login, private=rules.covers(person.scopes, "read:user"))
 
     @routes.get("/user/emails")
     async def emails(
@@ -93,7 +97,20 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
     return routes
 
 
-def _presented(request: Request) -> str:
-    """An OAuth token, wherever it stands: alone, as a password, or as a user name."""
-    found = (bearer(request), *reversed(basic(request)))
-    return next((token for token in found if token.startswith(PREFIX)), "")
+def _person(hub: Hub, secret: str) -> Person | None:
+    return hub.oauth.person(secret) if secret.startswith(PREFIX) else hub.keys.person(secret)
+
+
+def _unknown(token: str) -> bool:
+    """A bearer that is nobody's. An installation's token and an App's JWT are judged by the routes that take them."""
+    return bool(token) and not token.startswith("ghs_") and token.count(".") != 2
+
+
+def _needs_person(request: Request) -> bool:
+    """What has a credential of its own (OAuth, the App's JWT, git) asks for that itself."""
+    path = request.url.path
+    if path.startswith("/_"):
+        return True
+    if path == "/app" or path.startswith(("/app/", "/login/", "/applications/")) or ".git/" in path:
+        return False
+    return request.method not in {"GET", "HEAD", "OPTIONS"}

@@ -19,7 +19,7 @@ from stackly import clock
 from stackly.git.signatures import verify
 from stackly.local.hub.app import app
 from tests.git import github_schema
-from tests.local.hub.oauth_parts import Login, opened
+from tests.local.hub.oauth_parts import KEY, KEYS, SIGNED, Login, opened
 
 SECRET = "s3cret"
 _ENV = {
@@ -89,6 +89,9 @@ class Running:
     server: uvicorn.Server
     task: "asyncio.Task[None]"
 
+    def remote(self, name: str = "acme/stacks", key: str = KEY) -> str:
+        return f"{self.url}/{name}.git".replace("http://", f"http://anybody:{key}@")
+
     async def json(self, method: str, path: str, **options: Any) -> Any:
         answer = await self.client.request(method, path, **options)
         answer.raise_for_status()
@@ -153,8 +156,8 @@ def free_port() -> int:
 async def start_hub(home: Path, port: int | None = None, **options: Any) -> Running:
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    server, task = await serve(app(home, url, **options), port)
-    return Running(url, httpx.AsyncClient(base_url=url, timeout=30), server, task)
+    server, task = await serve(app(home, url, **{"keys": KEYS, **options}), port)
+    return Running(url, httpx.AsyncClient(base_url=url, timeout=30, headers=SIGNED), server, task)
 
 
 async def stop_hub(hub: Running) -> None:
@@ -203,7 +206,7 @@ async def work(hub: Running, tmp_path: Path) -> Work:
     made = Work(tmp_path / "work")
     made.path.mkdir()
     await made.git("init", "-q", "-b", "main")
-    await made.git("remote", "add", "origin", f"{hub.url}/acme/stacks.git")
+    await made.git("remote", "add", "origin", hub.remote())
     return made
 
 

@@ -21,6 +21,9 @@ CALLBACK = "http://127.0.0.1:8000/auth"
 APP = OAuthApp(CLIENT, "Stackly", CALLBACK, hashed(SECRET))
 VERIFIER = "v" * 20 + "-._~" + "A1" * 12
 JSON = {"Accept": "application/json"}
+KEY = "key-of-developer"
+KEYS = {KEY: "developer", "key-of-lin": "lin"}
+SIGNED = {"Authorization": f"Bearer {KEY}"}
 
 
 def challenge(verifier: str = VERIFIER) -> str:
@@ -55,10 +58,10 @@ class Login:
         self.hub.oauth.register(APP)
 
     async def authorize(self, **told: str) -> httpx.Response:
-        return await self.client.get("/login/oauth/authorize", params={"client_id": CLIENT, **told})
+        return await self.client.get("/login/oauth/authorize", params={"client_id": CLIENT, **told}, headers=SIGNED)
 
     async def decide(self, **told: str) -> httpx.Response:
-        return await self.client.post("/login/oauth/authorize", data={"client_id": CLIENT, **told})
+        return await self.client.post("/login/oauth/authorize", data={"client_id": CLIENT, **told}, headers=SIGNED)
 
     async def code(self, login: str = "ada", **told: str) -> str:
         return answer(await self.authorize(login=login, **told))["code"]
@@ -86,7 +89,7 @@ def answer(response: httpx.Response) -> dict[str, str]:
 @asynccontextmanager
 async def opened(home: Path) -> AsyncIterator[Login]:
     watch = Watch()
-    api = app(home, "http://hub.test", oauth=APP, now=watch)
+    api = app(home, "http://hub.test", oauth=APP, keys=KEYS, now=watch)
     transport = httpx.ASGITransport(api)
     async with httpx.AsyncClient(transport=transport, base_url="http://hub.test") as client:
         yield Login(api.state.hub, client, watch, home)

@@ -151,7 +151,9 @@ async def test_what_was_on_its_way_when_the_hub_died_is_listed_as_failed(
 ) -> None:
     hub = Process(tmp_path / "home", unused_port)
     await hub.start()
-    async with httpx.AsyncClient(base_url=hub.url) as client:
+    # A hub that is started by itself makes its own key.
+    signed = {"Authorization": f"Bearer {(tmp_path / 'home' / 'hub-token').read_text().strip()}"}
+    async with httpx.AsyncClient(base_url=hub.url, headers=signed) as client:
         repo = (await client.post("/orgs/acme/repos", json={"name": "stacks"})).json()
         receiver.delay_s = 60
         config = {"url": receiver.url, "content_type": "json", "secret": "s3cret"}

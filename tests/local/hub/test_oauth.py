@@ -64,7 +64,7 @@ class Form(HTMLParser):
         self.tags.append(tag)
         self.attributes |= set(told)
         if tag == "input":
-            self.fields.append((told["name"] or "", told["value"] or ""))
+            self.fields.append((told["name"] or "", told.get("value") or ""))
 
     def values(self, name: str) -> list[str]:
         return [value for known, value in self.fields if known == name]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.local.hub.oauth_parts import CLIENT, JSON
+from tests.local.hub.oauth_parts import CLIENT, JSON, KEY
 
 if TYPE_CHECKING:
     from tests.local.hub.oauth_parts import Login
@@ -30,7 +30,7 @@ async def poll(login: "Login", code: str, *, after: float = 5, client: str = CLI
 
 async def enter(login: "Login", code: str, decision: str = "authorize", name: str = "developer") -> int:
     body = {"user_code": code, "login": name, "decision": decision}
-    return (await login.client.post("/login/device", data=body)).status_code
+    return (await login.client.post("/login/device", data={**body, "key": KEY})).status_code
 
 
 async def test_a_device_gets_one_token_once_a_person_typed_its_code(login: "Login") -> None:

@@ -35,8 +35,9 @@ def test_the_homes_application_is_known_to_its_hub(tmp_path: Path) -> None:
             assert clock.monotonic() - started < 60, output.read_text()
             time.sleep(0.02)
         with httpx.Client(base_url=f"http://{component.address}") as http:
+            signed = {"Authorization": f"Bearer {config.secrets['hub_person']}"}
             ask = {"client_id": client, "login": "ada", "redirect_uri": f"{config.settings['api_url']}/any/path"}
-            code = answer(http.get("/login/oauth/authorize", params=ask))["code"]
+            code = answer(http.get("/login/oauth/authorize", params=ask, headers=signed))["code"]
             body = {"client_id": client, "client_secret": secret, "code": code}
             token = http.post("/login/oauth/access_token", data=body, headers=JSON).json()["access_token"]
             assert http.get("/user", headers={"Authorization": f"Bearer {token}"}).json()["login"] == "ada"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.git.github_schema import SchemaMissing
 from tests.local.hub import rest_schema
-from tests.local.hub.oauth_parts import CLIENT, SECRET
+from tests.local.hub.oauth_parts import CLIENT, KEY, SECRET, SIGNED
 
 if TYPE_CHECKING:
     from tests.local.hub.oauth_parts import Login
@@ -23,14 +23,14 @@ def published(require: Callable[[object, str], None]) -> Callable[[str, Any], li
 
 
 async def describe(login: "Login", who: str, **told: Any) -> None:
-    (await login.client.put(f"/_users/{who}", json=told)).raise_for_status()
+    (await login.client.put(f"/_users/{who}", json=told, headers=SIGNED)).raise_for_status()
 
 
 async def test_people_and_addresses_are_what_github_publishes(
     login: "Login", published: Callable[[str, Any], list[str]]
 ) -> None:
-    await login.client.post("/orgs/ada/repos", json={"name": "open"})
-    await login.client.post("/orgs/ada/repos", json={"name": "shut", "private": True})
+    await login.client.post("/orgs/ada/repos", json={"name": "open"}, headers=SIGNED)
+    await login.client.post("/orgs/ada/repos", json={"name": "shut", "private": True}, headers=SIGNED)
     for told in (
         {},
         {"name": "Ada", "email": "ada@example.invalid"},
@@ -74,16 +74,16 @@ async def test_addresses_want_their_scope(login: "Login") -> None:
 
 
 async def test_each_answer_says_what_the_token_may(login: "Login") -> None:
-    await login.client.post("/orgs/acme/repos", json={"name": "stacks"})
+    await login.client.post("/orgs/acme/repos", json={"name": "stacks"}, headers=SIGNED)
     token = await login.token(scope="user:email read:org")
     for path in ("/user", "/repos/acme/stacks", "/user/repos"):
         got = await login.get(path, token)
         assert (got.status_code, got.headers["x-oauth-scopes"]) == (200, "read:org, user:email")
-    assert "x-oauth-scopes" not in (await login.get("/repos/acme/stacks", "the-hubs-own")).headers
+    assert "x-oauth-scopes" not in (await login.get("/repos/acme/stacks", KEY)).headers
 
 
 async def test_a_token_that_is_unknown_or_was_revoked_opens_nothing(login: "Login") -> None:
-    await login.client.post("/orgs/acme/repos", json={"name": "stacks"})
+    await login.client.post("/orgs/acme/repos", json={"name": "stacks"}, headers=SIGNED)
     token, other = await login.token(), await login.token()
     path = f"/applications/{CLIENT}/token"
     done = await login.client.request("DELETE", path, auth=(CLIENT, SECRET), json={"access_token": token})
@@ -120,8 +120,9 @@ async def test_who_came_with_a_token_acts_under_their_name(login: "Login") -> No
     assert (await login.client.get("/user", auth=("somebody", token))).json()["login"] == "ada"
 
 
-async def test_the_hubs_own_token_goes_on_as_before(login: "Login") -> None:
-    assert (await login.client.get("/user")).json()["login"] == "developer"
-    assert (await login.get("/user", "the-hubs-own")).json()["login"] == "developer"
-    assert (await login.client.get("/user", auth=("lin", "x"))).json()["login"] == "lin"
-    assert (await login.client.put("/_users/not-a-login!", json={})).status_code == 404
+async def test_a_key_of_the_hub_is_its_persons_whatever_user_name_stands_beside_it(login: "Login") -> None:
+    assert (await login.get("/user", KEY)).json()["login"] == "developer"
+    assert (await login.client.get("/user", auth=("ada", "key-of-lin"))).json()["login"] == "lin"
+    assert (await login.client.put("/_users/not-a-login!", json={}, headers=SIGNED)).status_code == 404
+    for nobody in ({}, {"auth": ("developer", "x")}, {"headers": {"Authorization": "Bearer the-hubs-own"}}):
+        assert (await login.client.get("/user", **nobody)).status_code == 401

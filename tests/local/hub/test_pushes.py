@@ -1,7 +1,6 @@
 """Real pushes, and what the receiver hears of them."""
 
 import asyncio
-import base64
 import json
 import random
 from pathlib import Path
@@ -126,18 +125,19 @@ async def test_a_large_push_and_a_clone_go_through(
     head = await work.commit({})
     (said,) = await pushed(hub, receiver, work, "main")
     assert said["after"] == head
-    await work.git("clone", "-q", f"{hub.url}/acme/stacks.git", str(tmp_path / "clone"))
+    await work.git("clone", "-q", hub.remote(), str(tmp_path / "clone"))
     assert (tmp_path / "clone/noise").read_bytes() == (work.path / "noise").read_bytes()
-    await work.git("clone", "-q", "--bare", "--filter=blob:none", f"{hub.url}/acme/stacks.git", str(tmp_path / "thin"))
+    await work.git("clone", "-q", "--bare", "--filter=blob:none", hub.remote(), str(tmp_path / "thin"))
 
 
-async def test_who_pushes_is_who_signs_in_with_any_password(hub: "Running", receiver: "Receiver", work: "Work") -> None:
+async def test_who_pushes_is_read_from_the_key_never_from_the_user_name(
+    hub: "Running", receiver: "Receiver", work: "Work"
+) -> None:
     await hub.hooked(receiver)
     await work.commit({"x": "1"})
-    basic = base64.b64encode(b"ada:whatever").decode()
-    await work.git("-c", f"http.extraHeader=Authorization: Basic {basic}", "push", "-q", "origin", "main")
+    await work.git("push", "-q", hub.remote(key="key-of-lin").replace("anybody", "developer"), "main")
     said = payload((await receiver.wait(2))[1])
-    assert said["pusher"]["name"] == said["sender"]["login"] == "ada"
+    assert said["pusher"]["name"] == said["sender"]["login"] == "lin"
 
 
 async def test_the_first_branch_of_an_empty_repository_is_its_default(

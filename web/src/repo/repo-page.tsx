@@ -36,12 +36,17 @@ export function RepoPage({ id }: { id: string }) {
   );
 }
 
+// Operators get the push credential in the address, for scripts; a screen is no place for it.
+function withoutCredential(address: string): string {
+  return address.replace(/^([a-z]+:\/\/)[^/@]*@/, "$1");
+}
+
 function Facts({ repo }: { repo: Repository }) {
   const isToldByRefs = repo.status === "active" && failedRefs(repo).length > 0;
   return (
     <dl className="facts">
       {repo.reason && !isToldByRefs && <><dt>Reason</dt><dd><Prose text={repo.reason} /></dd></>}
-      <dt>Cloned from</dt><dd><code>{repo.clone_url}</code></dd>
+      <dt>Cloned from</dt><dd><code>{withoutCredential(repo.clone_url)}</code></dd>
       <dt>Default branch</dt><dd>{repo.default_branch}</dd>
       <dt>Told by</dt><dd>{hearing(repo)}</dd>
       <dt>Added</dt><dd><time dateTime={repo.created_at}>{moment(repo.created_at)}</time></dd>
