@@ -33,7 +33,9 @@ class PushAs:
 
     def into(self, clone_url: str) -> str:
         parts = urlsplit(clone_url)
-        return urlunsplit(parts._replace(netloc=f"{quote(self.login)}:{quote(self.token)}@{parts.netloc}"))
+        return urlunsplit(
+            parts._replace(netloc=f"{quote(self.login, safe='')}:{quote(self.token, safe='')}@{parts.netloc}")
+        )
 
 
 @dataclass(frozen=True, slots=True)
