@@ -26,7 +26,7 @@ PYTEST := $(BIN)/pytest
 # Named, because every worker would collect all the others first.
 PLATFORM_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.(e2e|chaos)' -r tests --include='test_*.py' | sort)
 
-.PHONY: help setup up down test test-fast test-platform test-e2e test-chaos lint types migrate openapi bench
+.PHONY: help setup up down test test-fast test-platform test-e2e test-chaos histories lint types migrate openapi bench
 
 help: ## Show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill par
 # Exit 5 says: no test of this tier.
 test-e2e: $(SYNCED) ## Tests of the whole platform
 	$(PYTEST) -m "e2e and not chaos" || [ $$? -eq 5 ]
+
+histories: $(SYNCED) ## Record what workflows do now, after a change of theirs that ends open ones
+	STACKLY_RECORD=1 $(PYTEST) -q -n0 tests/engine/test_replay.py -k "replays and not recorded"
 
 test-chaos: $(SYNCED) ## Tests that kill parts of it
 	$(PYTEST) -m chaos || [ $$? -eq 5 ]

@@ -143,10 +143,10 @@ async def enrol(
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Shape: `verdict` and `refusal` are names of the wire's StepVerdict and Refusal."""
+    """Shape: `verdict` and `refusal` are names of the wire's StepVerdict and Refusal; `given` is what to carry out."""
 
     verdict: str
-    outcome: Mapping[str, Any] | None
+    given: Mapping[str, Any] | None
     reason: str
     refusal: str = "REFUSAL_UNSPECIFIED"
 
@@ -200,8 +200,8 @@ class Gateway:
     async def begin_step(self, key: StepKey, incarnation: str) -> Begun:
         request = wire.BeginStepRequest(key=key_message(key), incarnation=incarnation)
         reply = await self._ask(lambda t: self._stub.BeginStep(request, timeout=t))
-        outcome = json.loads(reply.outcome_json) if reply.outcome_json else None
-        return Begun(wire.StepVerdict.Name(reply.verdict), outcome, reply.reason, wire.Refusal.Name(reply.refusal))
+        given = json.loads(reply.input_json) if reply.input_json else None
+        return Begun(wire.StepVerdict.Name(reply.verdict), given, reply.reason, wire.Refusal.Name(reply.refusal))
 
     async def renew_step(self, key: StepKey, incarnation: str, *, timeout: float | None = None) -> tuple[bool, bool]:
         """(held, cancel_requested)"""

@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from temporalio import activity
-from temporalio.converter import value_to_type
 from temporalio.exceptions import ApplicationError
 
 from agent.context import Cancelled, Enrolment, StepContext
@@ -25,18 +24,14 @@ from agent.settings import Timings
 from stackly import clock, log
 from stackly.engine.contracts.steps import (
     RESULT_CAP_BYTES,
-    STEP_CANCELLED,
-    STEP_FAILED,
-    STEP_GONE,
-    STEP_INTERRUPTED,
-    STEP_REFUSED,
     StepKey,
 )
 from stackly.errors import StacklyError, Unavailable, kind_of, of_os, reason_of
 
 _log = log.get("agent.steps")
 T = TypeVar("T")
-Work = Callable[[StepContext], Awaitable[T]]
+# What carries a step out: its input as the row keeps it, and what it sees of the agent. Shape: a dataclass comes back.
+Work = Callable[[Mapping[str, Any], StepContext], Awaitable[Any]]
 _REMEMBERED = 512  # ended steps, so that a late ATTACH never executes again
 _LAST_WORDS_S = 2.0
 
@@ -180,19 +175,6 @@ def capped(outcome: dict[str, Any]) -> str:
     return json.dumps({"ok": False, "kind": "Faulty", "slug": "result-too-large", "detail": detail, "fields": {}})
 
 
-def as_result(outcome: Mapping[str, Any], result_type: type[T]) -> T:
-    """The stored outcome as what the activity returns or raises."""
-    if outcome.get("ok"):
-        return cast("T", value_to_type(result_type, outcome["value"]))
-    told = {k: outcome.get(k) for k in ("kind", "slug", "detail", "fields")}
-    kind = {"cancelled": STEP_CANCELLED, "interrupted": STEP_INTERRUPTED}.get(str(outcome.get("slug")), STEP_FAILED)
-    raise ApplicationError(str(outcome.get("detail", "")), told, type=kind, non_retryable=True)
-
-
-def _refused(message: str, kind: str) -> ApplicationError:
-    return ApplicationError(message, type=kind, non_retryable=True)
-
-
 class Steps:
     """All steps of this life of the agent. Shape: `incarnation` names that life."""
 
@@ -204,7 +186,7 @@ class Steps:
         self._outbox = outbox
         self._incarnation = incarnation
         self._timings = timings or Timings()
-        self._tasks: OrderedDict[StepKey, asyncio.Task[dict[str, Any]]] = OrderedDict()
+        self._tasks: OrderedDict[StepKey, asyncio.Task[None]] = OrderedDict()
         self._steps: dict[StepKey, Step] = {}
         self._begins: dict[StepKey, asyncio.Lock] = {}
         self._closing = False
@@ -213,23 +195,26 @@ class Steps:
     def running(self) -> list[StepKey]:
         return [key for key, task in self._tasks.items() if not task.done()]
 
-    async def execute(self, key: StepKey, work: Work[T], result_type: type[T]) -> T:
-        """Begin, attach, or give the stored outcome. Raises: ApplicationError of contracts.steps, not retryable."""
+    async def execute(self, key: StepKey, work: Work) -> None:
+        """Begin or attach, and wait until the outcome is in its row: whoever asked reads it there.
+
+        The message that brought `key` carries no authority: what a row does not expect of this agent is not done.
+        Raises: ApplicationError, to be asked again, when the agent is stopping.
+        """
         beats = asyncio.create_task(self._beat_temporal())
         try:
             # One after another, so that an ATTACH finds the task that the GRANTED before it made.
             async with self._begins.setdefault(key, asyncio.Lock()):
                 task = await self._begin(key, work)
-            if isinstance(task, Mapping):
-                return as_result(task, result_type)
-            return as_result(await self._attend(key, task), result_type)
+            if task is not None:
+                await self._attend(key, task)
         finally:
             beats.cancel()
 
-    async def _begin(self, key: StepKey, work: Work[T]) -> "asyncio.Task[dict[str, Any]] | Mapping[str, Any]":
+    async def _begin(self, key: StepKey, work: Work) -> "asyncio.Task[None] | None":
+        """None where there is nothing to wait for: the step is done, gone, or refused."""
         if self._closing:
             raise ApplicationError("the agent is stopping; its next life takes the step")
-        await self._settled(key)
         sent = clock.monotonic()
 
         async def ask() -> Begun:
@@ -240,27 +225,19 @@ class Steps:
         try:
             begun = await patiently(ask)
         except StacklyError as e:
-            raise _refused(e.detail, STEP_REFUSED) from e
-        if begun.verdict == "DONE" and begun.outcome is not None:
-            return begun.outcome
-        if begun.verdict == "REFUSED":
-            raise _refused(begun.reason, STEP_CANCELLED if begun.refusal == "CANCELLED" else STEP_REFUSED)
-        if begun.verdict not in {"GRANTED", "ATTACH"}:
-            raise _refused(begun.reason or "an earlier life of the agent began it", STEP_GONE)
-        # ATTACH without a task: the answer to our own first Begin was lost. Nobody but this life could have begun it.
-        return self._tasks.get(key) or self._spawn(key, work, sent)
+            _log.warning("step.refused", run=key.run, test=key.test, step=key.step, reason=e.detail)
+            return None
+        if begun.verdict in {"GRANTED", "ATTACH"}:
+            # ATTACH without a task: the answer to our own first Begin was lost. No other life could have begun it.
+            return self._tasks.get(key) or self._spawn(key, work, begun.given or {}, sent)
+        if begun.verdict != "DONE":
+            told = {"verdict": begun.verdict, "refusal": begun.refusal, "reason": begun.reason}
+            _log.warning("step.refused", run=key.run, test=key.test, step=key.step, **told)
+        return None
 
-    async def _settled(self, key: StepKey) -> None:
-        """Who asks for another attempt knows that the one before is gone: it ends here before this one begins."""
-        earlier = [k for k in self._steps if (k.run, k.test, k.step) == (key.run, key.test, key.step) and k != key]
-        for each in earlier:
-            self._steps[each].end(Ended.CUT_OFF)
-        if earlier:
-            await asyncio.wait([self._tasks[each] for each in earlier])
-
-    def _spawn(self, key: StepKey, work: Work[T], sent: float) -> "asyncio.Task[dict[str, Any]]":
+    def _spawn(self, key: StepKey, work: Work, given: Mapping[str, Any], sent: float) -> "asyncio.Task[None]":
         step = Step(key, self._gateway, self._spool)
-        task = asyncio.create_task(self._carry_out(step, work, sent), name=f"step {key.step}")
+        task = asyncio.create_task(self._carry_out(step, work, given, sent), name=f"step {key.step}")
         self._tasks[key] = task
         self._steps[key] = step
         while len(self._tasks) > _REMEMBERED and next(iter(self._tasks.values())).done():
@@ -268,30 +245,38 @@ class Steps:
             self._begins.pop(old, None)
         return task
 
-    async def _carry_out(self, step: Step, work: Work[T], sent: float) -> dict[str, Any]:
+    async def _carry_out(self, step: Step, work: Work, given: Mapping[str, Any], sent: float) -> None:
         """The step itself: work beside its lease, then the outcome to the gateway."""
         _log.info("step.began", run=step.key.run, test=step.key.test, step=step.key.step, attempt=step.key.attempt)
         lease = asyncio.create_task(self._keep(step, sent))
         try:
             try:
-                outcome = success(await work(step))
+                await self._settled(step.key)
+                outcome = success(await work(given, step))
             except (Exception, asyncio.CancelledError) as e:  # noqa: BLE001 - whatever it is, it is the outcome
                 outcome = failure(e, step)
                 if outcome["slug"] == "step-broke":
                     _log.exception("step.broke", run=step.key.run, step=step.key.step)
-            return await self._finish(step, capped(outcome))
+            await self._finish(step, outcome)
         finally:
             lease.cancel()
             self._steps.pop(step.key, None)
 
-    async def _finish(self, step: Step, outcome_json: str) -> dict[str, Any]:
+    async def _settled(self, key: StepKey) -> None:
+        """Another attempt was granted, so the one before is gone: it ends here before this one works."""
+        earlier = [k for k in self._steps if (k.run, k.test, k.step) == (key.run, key.test, key.step) and k != key]
+        for each in earlier:
+            self._steps[each].end(Ended.CUT_OFF)
+        if earlier:
+            await asyncio.wait([self._tasks[each] for each in earlier])
+
+    async def _finish(self, step: Step, outcome: dict[str, Any]) -> None:
+        outcome_json = capped(outcome)
         kept = self._kept(step.key, outcome_json)
         stored = await store(self._gateway, step.key, self._incarnation, outcome_json)
         if kept is not None:
             kept.unlink(missing_ok=True)
-        outcome: dict[str, Any] = json.loads(outcome_json)
         _log.info("step.ended", run=step.key.run, step=step.key.step, ok=outcome["ok"], stored=stored)
-        return outcome if stored else {"gone": True}
 
     def _kept(self, key: StepKey, outcome_json: str) -> Path | None:
         """None on a full disk: the gateway gets the outcome all the same, only our own death must not come first."""
@@ -327,21 +312,17 @@ class Steps:
                 await step.look.wait()
         step.look.clear()
 
-    async def _attend(self, key: StepKey, task: "asyncio.Task[dict[str, Any]]") -> Mapping[str, Any]:
+    async def _attend(self, key: StepKey, task: "asyncio.Task[None]") -> None:
         """Wait for a step. Temporal may lose patience: that ends this waiting, never the work (rule 11)."""
-        while True:
+        while not task.done():
             try:
-                outcome = await asyncio.shield(task)
+                await asyncio.shield(task)
             except asyncio.CancelledError:
                 if task.done() or not self._is_cancel(key):
                     raise
                 # The row says whether that is so; the outcome is worth waiting for.
                 if (own := asyncio.current_task()) is not None:
                     own.uncancel()
-                continue
-            if outcome.get("gone"):
-                raise _refused("another life of the agent, or nobody, holds this step's lease", STEP_GONE)
-            return outcome
 
     def _is_cancel(self, key: StepKey) -> bool:
         """Whether Temporal was asked to cancel: a doorbell, upon which the row is asked.

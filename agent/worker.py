@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.converter import value_to_type
 from temporalio.worker import Worker
 
 from agent.context import StepContext
@@ -21,7 +23,6 @@ from stackly.engine.contracts.edge import (
     CollectOutcome,
     DatabaseInput,
     DatabaseOutcome,
-    EdgeActivities,
     InstallInput,
     InstallOutcome,
     MeasureInput,
@@ -49,9 +50,8 @@ from stackly.engine.contracts.site import (
     PullOutcome,
     RemoveInput,
     RemoveOutcome,
-    SiteActivities,
 )
-from stackly.engine.contracts.steps import edge_queue, site_queue, teardown_queue
+from stackly.engine.contracts.steps import StepActivities, StepKey, edge_queue, site_queue, teardown_queue
 from stackly.engine.sealed import data_converter
 from stackly.errors import Unavailable
 
@@ -84,76 +84,57 @@ class EdgeHands(Protocol):
     async def collect(self, given: CollectInput, context: StepContext) -> CollectOutcome: ...
 
 
-class SiteWorker(SiteActivities):
-    def __init__(self, hands: SiteHands, steps: Steps) -> None:
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """What carries out one kind of step, and the input it takes."""
+
+    given: type[Any]
+    method: Callable[[Any, StepContext], Awaitable[Any]]
+
+    async def __call__(self, given: Mapping[str, Any], context: StepContext) -> Any:
+        return await self.method(value_to_type(self.given, given), context)
+
+
+def site_hands(hands: SiteHands) -> dict[str, Hand]:
+    """By the first word of the step's name."""
+    return {
+        "probe": Hand(ProbeInput, hands.probe),
+        "plan": Hand(ModuleInput, hands.plan),
+        "apply": Hand(ApplyInput, hands.apply),
+        "destroy": Hand(ModuleInput, hands.destroy),
+        "image": Hand(ImageInput, hands.find_image),
+        "pull": Hand(PullInput, hands.pull_image),
+        "boot": Hand(BootInput, hands.boot),
+        "remove": Hand(RemoveInput, hands.remove),
+        "inventory": Hand(InventoryInput, hands.inventory),
+    }
+
+
+def edge_hands(hands: EdgeHands) -> dict[str, Hand]:
+    return {
+        "database": Hand(DatabaseInput, hands.start_database),
+        "install": Hand(InstallInput, hands.install),
+        "prepare": Hand(PrepareInput, hands.prepare),
+        "warmup": Hand(WarmupInput, hands.warmup),
+        "measure": Hand(MeasureInput, hands.measure),
+        "collect": Hand(CollectInput, hands.collect),
+    }
+
+
+class StepWorker(StepActivities):
+    """The one activity of an agent. Which hand it is follows from the row that expects the step, never a message."""
+
+    def __init__(self, hands: Mapping[str, Hand], steps: Steps) -> None:
         self._hands = hands
         self._steps = steps
 
-    @activity.defn(name="site.probe")
-    async def probe(self, given: ProbeInput) -> ProbeOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.probe(given, c), ProbeOutcome)
-
-    @activity.defn(name="site.plan")
-    async def plan(self, given: ModuleInput) -> PlanOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.plan(given, c), PlanOutcome)
-
-    @activity.defn(name="site.apply")
-    async def apply(self, given: ApplyInput) -> ApplyOutcome:
-        return await self._steps.execute(given.module.key, lambda c: self._hands.apply(given, c), ApplyOutcome)
-
-    @activity.defn(name="site.destroy")
-    async def destroy(self, given: ModuleInput) -> DestroyOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.destroy(given, c), DestroyOutcome)
-
-    @activity.defn(name="site.find_image")
-    async def find_image(self, given: ImageInput) -> ImageOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.find_image(given, c), ImageOutcome)
-
-    @activity.defn(name="site.pull_image")
-    async def pull_image(self, given: PullInput) -> PullOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.pull_image(given, c), PullOutcome)
-
-    @activity.defn(name="site.boot")
-    async def boot(self, given: BootInput) -> BootOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.boot(given, c), BootOutcome)
-
-    @activity.defn(name="site.remove")
-    async def remove(self, given: RemoveInput) -> RemoveOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.remove(given, c), RemoveOutcome)
-
-    @activity.defn(name="site.inventory")
-    async def inventory(self, given: InventoryInput) -> InventoryOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.inventory(given, c), InventoryOutcome)
-
-
-class EdgeWorker(EdgeActivities):
-    def __init__(self, hands: EdgeHands, steps: Steps) -> None:
-        self._hands = hands
-        self._steps = steps
-
-    @activity.defn(name="edge.start_database")
-    async def start_database(self, given: DatabaseInput) -> DatabaseOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.start_database(given, c), DatabaseOutcome)
-
-    @activity.defn(name="edge.install")
-    async def install(self, given: InstallInput) -> InstallOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.install(given, c), InstallOutcome)
-
-    @activity.defn(name="edge.prepare")
-    async def prepare(self, given: PrepareInput) -> PrepareOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.prepare(given, c), PrepareOutcome)
-
-    @activity.defn(name="edge.warmup")
-    async def warmup(self, given: WarmupInput) -> WarmupOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.warmup(given, c), WarmupOutcome)
-
-    @activity.defn(name="edge.measure")
-    async def measure(self, given: MeasureInput) -> MeasureOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.measure(given, c), MeasureOutcome)
-
-    @activity.defn(name="edge.collect")
-    async def collect(self, given: CollectInput) -> CollectOutcome:
-        return await self._steps.execute(given.key, lambda c: self._hands.collect(given, c), CollectOutcome)
+    @activity.defn(name="step")
+    async def carry_out(self, key: StepKey) -> None:
+        hand = self._hands.get(key.step.partition(" ")[0])
+        if hand is None:
+            _log.warning("step.unknown", run=key.run, test=key.test, step=key.step)
+            return
+        await self._steps.execute(key, hand)
 
 
 def codec_of(identity: Identity) -> EncryptedPayloads:
@@ -180,14 +161,12 @@ async def connect(identity: Identity) -> Client:
         raise Unavailable(f"Temporal at {identity.temporal} is not reachable; it is retried.") from e
 
 
-def _worker(
-    client: Client, queue: str, activities: Sequence[Callable[..., Any]], slots: int, settings: AgentSettings
-) -> Worker:
+def _worker(client: Client, queue: str, own: StepWorker, slots: int, settings: AgentSettings) -> Worker:
     throttle = settings.timings.throttle
     return Worker(
         client,
         task_queue=queue,
-        activities=activities,
+        activities=[own.carry_out],
         max_concurrent_activities=slots,
         max_concurrent_activity_task_polls=1 if slots == 1 else 2,
         max_heartbeat_throttle_interval=throttle,
@@ -199,15 +178,10 @@ def site_workers(
     client: Client, agent_id: str, hands: SiteHands, steps: Steps, settings: AgentSettings
 ) -> list[Worker]:
     """Two queues with slots of their own: taking down never waits behind work (ENGINE rule 14)."""
-    own = SiteWorker(hands, steps)
-    undo: list[Callable[..., Any]] = [own.remove, own.destroy, own.inventory]
-    everything: list[Callable[..., Any]] = [
-        *(own.probe, own.plan, own.apply, own.boot, own.find_image, own.pull_image),
-        *undo,
-    ]
+    own = StepWorker(site_hands(hands), steps)
     return [
-        _worker(client, site_queue(agent_id), everything, settings.site_slots, settings),
-        _worker(client, teardown_queue(agent_id), undo, settings.teardown_slots, settings),
+        _worker(client, site_queue(agent_id), own, settings.site_slots, settings),
+        _worker(client, teardown_queue(agent_id), own, settings.teardown_slots, settings),
     ]
 
 
@@ -215,16 +189,7 @@ def edge_workers(
     client: Client, agent_id: str, hands: EdgeHands, steps: Steps, settings: AgentSettings
 ) -> list[Worker]:
     """One queue, one step at a time."""
-    own = EdgeWorker(hands, steps)
-    activities: list[Callable[..., Any]] = [
-        own.start_database,
-        own.install,
-        own.prepare,
-        own.warmup,
-        own.measure,
-        own.collect,
-    ]
-    return [_worker(client, edge_queue(agent_id), activities, 1, settings)]
+    return [_worker(client, edge_queue(agent_id), StepWorker(edge_hands(hands), steps), 1, settings)]
 
 
 class Polling:

@@ -80,17 +80,24 @@ async def upsert_site(session: Session, account: str, name: str, labels: Mapping
     return found or await _insert(session, account, Role.SITE, name, labels=dict(labels))
 
 
-async def upsert_edge(session: Session, account: str, run: str, test: str, machine: str) -> Agent:
-    """The one agent of a test's machine, whoever asks how often. The caller locked the account."""
-    found = await _one(
+async def find_edge(session: Session, run: str, test: str, machine: str) -> Agent | None:
+    """The agent of a test's machine: the one that may act, else the last that might."""
+    return await _one(
         session,
         "SELECT * FROM agents WHERE run = :run AND test = :test AND machine = :machine AND role = 'edge'"
-        " AND status NOT IN ('revoked','gone') ORDER BY id LIMIT 1",
+        " ORDER BY status IN ('revoked','gone'), id DESC LIMIT 1",
         run=run,
         test=test,
         machine=machine,
     )
-    return found or await _insert(session, account, Role.EDGE, machine, run=run, test=test, machine=machine)
+
+
+async def upsert_edge(session: Session, account: str, run: str, test: str, machine: str) -> Agent:
+    """The one agent of a test's machine, whoever asks how often. The caller locked the account."""
+    found = await find_edge(session, run, test, machine)
+    if found is not None and not found.is_barred:
+        return found
+    return await _insert(session, account, Role.EDGE, machine, run=run, test=test, machine=machine)
 
 
 async def _insert(session: Session, account: str, role: Role, name: str, **more: Any) -> Agent:

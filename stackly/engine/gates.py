@@ -7,7 +7,7 @@ from stackly import db
 from stackly.approvals import store as approvals
 from stackly.approvals.model import DEFAULT_EXPIRY, ApprovalRequest
 from stackly.db import Session
-from stackly.engine import standing
+from stackly.engine import expecting, standing
 from stackly.engine.contracts.control import GateAnswer, PlanRecord
 from stackly.engine.digests import plan_digest
 from stackly.engine.judging import facts_for, judge, request_approval
@@ -109,7 +109,8 @@ async def _decide(session: Session, run: Run, book: PolicyBook) -> GateAnswer:
         return await _waits(session, run, request, decision, at)
     if request is not None:
         await approvals.close_request(session, request.id, "approved", None)
-    await store.transition(session, run, RunEvent.APPLY, at=at)
+    run = await store.transition(session, run, RunEvent.APPLY, at=at)
+    await expecting.expect_apply(session, run)
     # Before the first create: an apply that fails half-way leaves a state that can be destroyed.
     await lifecycle.move_state(session, run.state, StateEvent.DEPLOYED, agent=run.agent)
     await tell(session, run, EventName.DEPLOY_INITIATED, run.digest or "", {"digest": run.digest})

@@ -41,8 +41,9 @@ async def reserve(session: Session, run_id: str, test_name: str) -> Reserved:
     _, most = await queue.lock_account(session, seen.account)
     run = await store.get_run(session, run_id, lock=True)
     test = await tests_store.get_test(session, run_id, test_name, lock=True)
-    if test.state is not None and test.placement is not None:
-        return _held(run, test, Placement.from_json(test.placement), await stacks.get_state(session, test.state))
+    held = await held_by(session, run, test)
+    if held is not None:
+        return held
     if run.cancel_requested:
         raise StepCancelled
     if await queue.running_tests(session, run.account) >= most:
@@ -143,6 +144,13 @@ def _machines(run: Run, placement: Placement, test: TestRecord) -> list[MachineS
         )
         for m in placement.machines
     ]
+
+
+async def held_by(session: Session, run: Run, test: TestRecord) -> Reserved | None:
+    """What the test holds by now; None while that is nothing."""
+    if test.state is None or test.placement is None:
+        return None
+    return _held(run, test, Placement.from_json(test.placement), await stacks.get_state(session, test.state))
 
 
 def _held(run: Run, test: TestRecord, placement: Placement, state: StackState) -> Reserved:

@@ -7,8 +7,9 @@ from sqlalchemy import text
 
 from stackly.db import Session
 from stackly.errors import NotFound
+from stackly.runs import expected
+from stackly.runs.model import TERMINAL, TEST_TERMINAL
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
 _MUTATING = frozenset({"deploy", "benchmark", "destroy"})
 
 
@@ -40,7 +41,8 @@ class Hold:
     holder: str | None
     epoch: int
     agents: frozenset[str]
-    test_over: bool
+    test_status: str | None = None  # of the test; None of a run
+    own_agent: str = ""  # the site agent that carries it out
     repo: str = ""
     commit: str = ""
     path: str = ""
@@ -55,11 +57,22 @@ class Hold:
         """Why no step may begin, as a type and as a sentence; None when one may."""
         if self.is_cancelled_for(step):
             return Refusal.CANCELLED, "cancelled"
-        if self.status in TERMINAL or self.test_over:
-            return Refusal.OVER, f"the run or test has ended ({self.status})"
+        if self.status in TERMINAL or self.test_status in TEST_TERMINAL:
+            return Refusal.OVER, f"the run or test has ended ({self.test_status or self.status})"
         if not self.is_current(run, epoch):
             return Refusal.STALE_EPOCH, f"epoch {epoch} of this run is not the state's current one"
         return None
+
+    @property
+    def own_epoch(self) -> int:
+        """Under which its steps are asked for: a run's since it was admitted, a test's since it has a state."""
+        return (self.run_epoch or 0) if self.test_status is None else self.epoch
+
+    def phases_for(self, step: str) -> frozenset[str]:
+        """The phases in which the step may be expected as things stand; none: not in this status."""
+        if self.test_status is None:
+            return expected.phases_for(self.kind, self.status, step)
+        return expected.phases_for(expected.TEST, self.test_status, step) if self.kind == "benchmark" else frozenset()
 
     def is_cancelled_for(self, step: str) -> bool:
         return self.cancel_requested and self.kind != "destroy" and not undoes(step)
@@ -67,17 +80,24 @@ class Hold:
 
 def undoes(step: str) -> bool:
     """Taking down goes on after a cancel (rule 9)."""
-    return step in {"remove", "destroy"} or step.startswith("inventory")
+    return expected.SIDES.get(expected.verb_of(step)) is expected.Side.TEARDOWN
 
 
 class StepUnknown(NotFound):
     title = "There is no such run or test."
 
 
-async def hold_of(session: Session, run: str, test: str, *, lock: bool = False) -> Hold:
-    """Raises: StepUnknown. With `lock` the state's and the run's row stay as they are until the transaction ends."""
-    if lock:
-        await _lock(session, run, test)
+class Lock(StrEnum):
+    """How the state's and the run's row are kept as they are until the transaction ends."""
+
+    READ = "FOR SHARE"
+    MOVE = "FOR UPDATE"
+
+
+async def hold_of(session: Session, run: str, test: str, *, lock: Lock | None = None) -> Hold:
+    """Raises: StepUnknown."""
+    if lock is not None:
+        await _lock(session, run, test, lock)
     rows = await session.execute(
         text(
             "SELECT o.account, o.kind, o.status, o.cancel_requested, o.epoch AS run_epoch, o.agent AS run_agent,"
@@ -107,20 +127,21 @@ async def hold_of(session: Session, run: str, test: str, *, lock: bool = False) 
         holder=row["holder"],
         epoch=row["epoch"] or 0,
         agents=frozenset(a for a in own if a),
-        test_over=row["test_status"] in {"succeeded", "failed", "cancelled"},
+        test_status=row["test_status"],
+        own_agent=(row["test_agent"] if test else None) or row["run_agent"] or "",
         repo=row["repo"] or "",
         commit=row["commit"] or "",
         path=row["path"],
     )
 
 
-async def _lock(session: Session, run: str, test: str) -> None:
+async def _lock(session: Session, run: str, test: str, lock: Lock) -> None:
     await session.execute(
         text(
             "SELECT 1 FROM stack_states WHERE id = (SELECT CASE WHEN :test = '' THEN o.state ELSE t.state END"
             " FROM operations o LEFT JOIN tests t ON t.operation = o.id AND t.test = :test WHERE o.id = :run)"
-            " FOR SHARE"
+            f" {lock}"
         ),
         {"run": run, "test": test},
     )
-    await session.execute(text("SELECT 1 FROM operations WHERE id = :run FOR SHARE"), {"run": run})
+    await session.execute(text(f"SELECT 1 FROM operations WHERE id = :run {lock}"), {"run": run})

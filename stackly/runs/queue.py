@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from stackly.db import Session
-from stackly.runs.model import Run
+from stackly.runs.model import WAYS, Run
 from stackly.runs.store import OPEN, as_run
 
 
@@ -128,36 +128,42 @@ async def expired(session: Session, *, limit: int, run: str | None = None) -> li
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A row that a workflow must be carrying out. Shape: `test` '' for a run."""
+    """A row that a workflow must be carrying out. Shape: `test` '' for a run; `outdated`: earlier code took it on."""
 
     run: str
     test: str
     restarts: int
     overdue: bool
+    outdated: bool = False
 
 
 async def carried(session: Session, *, older_than_s: float) -> list[Carried]:
     """Admitted, open runs and open, begun tests that have been so for a while."""
     rows = await session.execute(
         text(
-            "SELECT id AS run, '' AS test, restarts, coalesce(deadline < clock_timestamp(), false) AS overdue"
+            "SELECT id AS run, '' AS test, restarts, coalesce(deadline < clock_timestamp(), false) AS overdue,"
+            f" execution IS NOT NULL AND ways <> {WAYS} AS outdated"
             f" FROM operations WHERE epoch IS NOT NULL AND {OPEN}"
             " AND since < clock_timestamp() - make_interval(secs => :age)"
-            " UNION ALL SELECT t.operation, t.test, t.restarts, coalesce(t.deadline < clock_timestamp(), false)"
+            " UNION ALL SELECT t.operation, t.test, t.restarts, coalesce(t.deadline < clock_timestamp(), false),"
+            f" t.ways <> {WAYS}"
             " FROM tests t JOIN operations o ON o.id = t.operation"
             " WHERE t.status IN ('running','tearing_down') AND t.execution IS NOT NULL"
             " AND o.since < clock_timestamp() - make_interval(secs => :age)"
         ),
         {"age": older_than_s},
     )
-    return [Carried(r.run, r.test, r.restarts, r.overdue) for r in rows]
+    return [Carried(r.run, r.test, r.restarts, r.overdue, r.outdated) for r in rows]
 
 
 async def forget_execution(session: Session, carried: Carried, *, counted: bool) -> int:
     """Free the row for a new workflow; returns how often that was its own doing (`counted`)."""
     table, key = ("tests", "operation = :run AND test = :test") if carried.test else ("operations", "id = :run")
     rows = await session.execute(
-        text(f"UPDATE {table} SET execution = NULL, restarts = restarts + :n WHERE {key} RETURNING restarts"),
+        text(
+            f"UPDATE {table} SET execution = NULL, ways = {WAYS}, restarts = restarts + :n WHERE {key}"
+            " RETURNING restarts"
+        ),
         {"run": carried.run, "n": int(counted)} | ({"test": carried.test} if carried.test else {}),
     )
     restarts: int = rows.scalar_one()

@@ -11,9 +11,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 
 from stackly.db import Session
-from stackly.runs.holds import Refusal, hold_of
+from stackly.runs.holds import Lock, Refusal, hold_of
 
 
 class Interruption(StrEnum):
@@ -62,8 +63,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
+    """Shape: `given` is the step's input, for who carries it out."""
+
     verdict: Verdict
-    outcome: Mapping[str, Any] | None = None
+    given: Mapping[str, Any] | None = None
     reason: str = ""
     refusal: Refusal | None = None
 
@@ -86,6 +89,7 @@ class StepRecord:
     process: str
     beat: int
     status: str
+    given: Mapping[str, Any] | None  # the input; None where an earlier release began it
     outcome: Mapping[str, Any] | None
     gone_by: Interruption | None
 
@@ -107,8 +111,19 @@ _WHERE = "operation = :run AND test = :test AND step = :step AND attempt = :atte
 async def get_step(session: Session, key: StepKey, *, lock: bool = False) -> StepRecord | None:
     rows = await session.execute(text(f"SELECT * FROM steps WHERE {_WHERE} {'FOR UPDATE' if lock else ''}"), _at(key))
     row = rows.mappings().one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _record(row)
+
+
+async def attempts(session: Session, run: str, test: str, step: str) -> list[StepRecord]:
+    """Every attempt of one step, the first one first."""
+    rows = await session.execute(
+        text("SELECT * FROM steps WHERE operation = :run AND test = :test AND step = :step ORDER BY attempt"),
+        {"run": run, "test": test, "step": step},
+    )
+    return [_record(row) for row in rows.mappings()]
+
+
+def _record(row: RowMapping) -> StepRecord:
     return StepRecord(
         id=StepId(row["operation"], row["test"], row["step"], row["attempt"]),
         epoch=row["epoch"],
@@ -116,50 +131,62 @@ async def get_step(session: Session, key: StepKey, *, lock: bool = False) -> Ste
         process=row["process"],
         beat=row["beat"],
         status=row["status"],
+        given=row["input"],
         outcome=row["outcome"],
         gone_by=Interruption(row["gone_by"]) if row["gone_by"] else None,
     )
 
 
-async def begin(session: Session, key: StepKey, agent: str, process: str) -> Begun:
-    """Grant the step once. `process` is the incarnation that asks.
-
-    A row that is there answers first, whatever became of the run meanwhile: who executes it must be waited for, and a
-    stored outcome stays true.
-    """
-    hold = await hold_of(session, key.run, key.test, lock=True)
-    found = await get_step(session, key, lock=True)
-    if found is None:
-        objection = hold.objection(key.run, key.step, key.epoch)
-        if objection is not None:
-            refusal, reason = objection
-            return Begun(Verdict.REFUSED, reason=reason, refusal=refusal)
-        if await _insert(session, key, agent, process):
-            return Begun(Verdict.GRANTED)
-        found = await get_step(session, key, lock=True)
-        assert found is not None, "step rows are never deleted"
-    return _answer(found, key, agent, process)
-
-
-async def _insert(session: Session, key: StepKey, agent: str, process: str) -> bool:
-    rows = await session.execute(
+async def expect(session: Session, key: StepKey, agent: str, given: Mapping[str, Any]) -> None:
+    """Write that this agent may execute this, once. The caller locked the run, and checked that it is due."""
+    await session.execute(
         text(
-            "INSERT INTO steps (operation, test, step, attempt, epoch, agent, process)"
-            " VALUES (:run, :test, :step, :attempt, :epoch, :agent, :process) ON CONFLICT DO NOTHING RETURNING 1"
+            "INSERT INTO steps (operation, test, step, attempt, epoch, agent, process, status, input)"
+            " VALUES (:run, :test, :step, :attempt, :epoch, :agent, '', 'expected', CAST(:input AS jsonb))"
+            " ON CONFLICT DO NOTHING"
         ),
-        _at(key) | {"epoch": key.epoch, "agent": agent, "process": process},
+        _at(key) | {"epoch": key.epoch, "agent": agent, "input": json.dumps(dict(given))},
     )
-    return rows.first() is not None
 
 
-def _answer(found: StepRecord, key: StepKey, agent: str, process: str) -> Begun:
+async def begin(session: Session, key: StepKey, agent: str, process: str) -> Begun:
+    """Grant a step that a row expects of this agent, once. `process` is the incarnation that asks.
+
+    A row that was begun answers first, whatever became of the run meanwhile: who executes it must be waited for, and
+    a stored outcome stays true.
+    """
+    hold = await hold_of(session, key.run, key.test, lock=Lock.READ)
+    found = await get_step(session, key, lock=True)
+    if found is None or found.agent != agent:
+        return _refused(Refusal.UNEXPECTED, f"no row expects {key.step} (attempt {key.attempt}) of this agent")
     if found.epoch != key.epoch:
-        why = f"this attempt was begun under epoch {found.epoch}, not {key.epoch}"
-        return Begun(Verdict.REFUSED, reason=why, refusal=Refusal.STALE_EPOCH)
+        return _refused(Refusal.STALE_EPOCH, f"this attempt is of epoch {found.epoch}, not {key.epoch}")
+    if found.status != "expected":
+        return _answer(found, process)
+    objection = hold.objection(key.run, key.step, key.epoch)
+    if objection is not None:
+        return _refused(*objection)
+    if not hold.phases_for(key.step):
+        return _refused(Refusal.UNEXPECTED, f"{key.step} is not due while this is {hold.test_status or hold.status}")
+    await session.execute(
+        text(
+            "UPDATE steps SET status = 'running', process = :process, started_at = clock_timestamp()"
+            f" WHERE {_WHERE} AND status = 'expected'"
+        ),
+        _at(key) | {"process": process},
+    )
+    return Begun(Verdict.GRANTED, found.given)
+
+
+def _refused(refusal: Refusal, reason: str) -> Begun:
+    return Begun(Verdict.REFUSED, reason=reason, refusal=refusal)
+
+
+def _answer(found: StepRecord, process: str) -> Begun:
     if found.status == "done":
-        return Begun(Verdict.DONE, outcome=found.outcome)
-    if found.status == "running" and (found.agent, found.process) == (agent, process):
-        return Begun(Verdict.ATTACH)
+        return Begun(Verdict.DONE)
+    if found.status == "running" and found.process == process:
+        return Begun(Verdict.ATTACH, found.given)
     why = "another life of the agent began this attempt"
     return Begun(Verdict.GONE, reason=why, refusal=Refusal.LOST_LEASE)
 

@@ -16,6 +16,7 @@ from stackly.ids import new_id
 from stackly.runs.model import (
     PRIORITY,
     TERMINAL,
+    WAYS,
     NewRun,
     Run,
     RunEvent,
@@ -232,7 +233,8 @@ async def claim_execution(session: Session, run: str, execution: str) -> Run | N
     """Compare and set: this workflow carries the run out, or none if another one does (ENGINE rule 3)."""
     rows = await session.execute(
         text(
-            f"UPDATE operations SET execution = :execution WHERE id = :id AND {OPEN} AND epoch IS NOT NULL"
+            f"UPDATE operations SET execution = :execution, ways = {WAYS} WHERE id = :id AND {OPEN}"
+            " AND epoch IS NOT NULL"
             " AND (execution IS NULL OR execution = :execution) RETURNING *"
         ),
         {"id": run, "execution": execution},

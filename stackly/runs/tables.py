@@ -74,6 +74,7 @@ class RunRow(Base):
     agent: Mapped[str | None]
     cancel_requested: Mapped[bool] = mapped_column(server_default="false")
     execution: Mapped[str | None]  # Temporal's run id of the workflow that carries it out; null: none does
+    ways: Mapped[int] = mapped_column(server_default="1")  # the generation of workflow code that took it on
     restarts: Mapped[int] = mapped_column(server_default="0")
     blocker: Mapped[str | None]
     waiting_reason: Mapped[str | None]
@@ -101,6 +102,7 @@ class TestRow(Base):
     status: Mapped[str]  # waiting, running, tearing_down, succeeded, failed, cancelled
     deadline: Mapped[datetime | None]
     execution: Mapped[str | None]
+    ways: Mapped[int] = mapped_column(server_default="1")
     restarts: Mapped[int] = mapped_column(server_default="0")
     verdict: Mapped[str | None]
     reasons: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
@@ -125,7 +127,8 @@ class PhaseRow(Base):
 class StepRow(Base):
     __tablename__ = "steps"
     __table_args__ = (
-        CheckConstraint("status IN ('running','done','gone')", name="status"),
+        CheckConstraint("status IN ('expected','running','done','gone')", name="status"),
+        CheckConstraint("status <> 'expected' OR input IS NOT NULL", name="expected_has_input"),
         CheckConstraint("(status = 'done') = (outcome IS NOT NULL)", name="outcome_when_done"),
         CheckConstraint("(status = 'gone') = (gone_by IS NOT NULL)", name="gone_by_when_gone"),
         CheckConstraint("gone_by IN ('stopped','cut_off','died')", name="gone_by"),
@@ -136,10 +139,11 @@ class StepRow(Base):
     step: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(BigInteger)
-    agent: Mapped[str]
-    process: Mapped[str]  # the agent's incarnation that executes it
+    agent: Mapped[str]  # the one that may execute it
+    process: Mapped[str]  # the agent's incarnation that executes it; '' before
     beat: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    status: Mapped[str] = mapped_column(server_default="running")
+    status: Mapped[str] = mapped_column(server_default="expected")
+    input: Mapped[dict[str, Any] | None]  # null where an earlier release began it
     outcome: Mapped[dict[str, Any] | None]  # written once
     gone_by: Mapped[str | None]  # how an attempt ended that has no outcome
     started_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

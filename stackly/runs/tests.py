@@ -11,7 +11,7 @@ from sqlalchemy.engine import RowMapping
 from stackly.db import Session, notify
 from stackly.errors import NotFound
 from stackly.ids import RunId
-from stackly.runs.model import TestRecord, TestStatus
+from stackly.runs.model import WAYS, TestRecord, TestStatus
 
 
 class TestNotFound(NotFound):
@@ -76,7 +76,7 @@ async def claim_execution(session: Session, run: str, test: str, execution: str)
     """This workflow carries the test out; None when another does, or it has ended."""
     rows = await session.execute(
         text(
-            "UPDATE tests SET execution = :execution,"
+            f"UPDATE tests SET execution = :execution, ways = {WAYS},"
             " status = CASE WHEN status = 'waiting' THEN 'running' ELSE status END"
             " WHERE operation = :run AND test = :test AND status NOT IN ('succeeded','failed','cancelled')"
             " AND (execution IS NULL OR execution = :execution) RETURNING *"

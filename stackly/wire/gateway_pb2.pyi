@@ -141,16 +141,18 @@ class BeginStepRequest(_message.Message):
     def __init__(self, key: _Optional[_Union[StepKey, _Mapping]] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class BeginStepReply(_message.Message):
-    __slots__ = ("verdict", "outcome_json", "reason", "refusal")
+    __slots__ = ("verdict", "outcome_json", "reason", "refusal", "input_json")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_JSON_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    INPUT_JSON_FIELD_NUMBER: _ClassVar[int]
     verdict: StepVerdict
     outcome_json: str
     reason: str
     refusal: Refusal
-    def __init__(self, verdict: _Optional[_Union[StepVerdict, str]] = ..., outcome_json: _Optional[str] = ..., reason: _Optional[str] = ..., refusal: _Optional[_Union[Refusal, str]] = ...) -> None: ...
+    input_json: str
+    def __init__(self, verdict: _Optional[_Union[StepVerdict, str]] = ..., outcome_json: _Optional[str] = ..., reason: _Optional[str] = ..., refusal: _Optional[_Union[Refusal, str]] = ..., input_json: _Optional[str] = ...) -> None: ...
 
 class RenewStepRequest(_message.Message):
     __slots__ = ("key", "incarnation")

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from stackly.agents.authority import Authority
 from stackly.api.grpc import server
 from stackly.db import Transactions
 from stackly.engine.codec import AccountKeys, EncryptedPayloads
-from stackly.engine.contracts.site import InventoryInput, InventoryOutcome, SiteActivities
-from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue
+from stackly.engine.contracts.site import InventoryInput
+from stackly.engine.contracts.steps import StepActivities, StepKey, site_queue, teardown_queue
 from stackly.engine.sealed import data_converter
 from stackly.ids import new_id
 from stackly.secrets import Keyring
 from stackly.settings import S3
 from stackly.storage import Store
-from tests.api.grpc.rows import World, make_world, sql
+from tests.api.grpc.rows import World, expect, make_world, sql
 from tests.conftest import Require
 
 ROOT = Path(__file__).parents[2]
@@ -111,10 +111,10 @@ async def until(what: Any, seconds: float = 40) -> None:
 @workflow.defn(name="runtime.look")
 class Look:
     @workflow.run
-    async def run(self, given: InventoryInput, queue: str) -> InventoryOutcome:
-        return await workflow.execute_activity_method(
-            SiteActivities.inventory,
-            given,
+    async def run(self, key: StepKey, queue: str) -> None:
+        await workflow.execute_activity_method(
+            StepActivities.carry_out,
+            key,
             task_queue=queue,
             start_to_close_timeout=timedelta(seconds=60),
             heartbeat_timeout=timedelta(seconds=12),
@@ -130,11 +130,13 @@ async def test_a_site_agent_works_until_it_is_told_to_stop(
     async def is_online() -> bool:
         return await platform.status(world.site) == "online"
 
-    async def look(step: str, queue: str) -> InventoryOutcome:
-        key = StepKey(world.run, world.test, step, 1, 1)
-        return await platform.client.execute_workflow(
-            Look.run, args=[InventoryInput(key, "local", world.run, world.test), queue], id=new_id(), task_queue=own
-        )
+    async def look(step: str, queue: str) -> object:
+        given = InventoryInput(StepKey(world.run, "", step, 1, 1), "local", world.run, world.test)
+        await expect(platform.transactions, given.key, world.site, asdict(given))
+        await platform.client.execute_workflow(Look.run, args=[given.key, queue], id=new_id(), task_queue=own)
+        told = "SELECT outcome->'value'->'items' FROM steps WHERE step = :step"
+        ((items,),) = await sql(platform.transactions, told, step=step)
+        return items
 
     own = new_id()
     flows = Worker(platform.client, task_queue=own, workflows=[Look], workflow_runner=UnsandboxedWorkflowRunner())
@@ -146,13 +148,14 @@ async def test_a_site_agent_works_until_it_is_told_to_stop(
             port = (home / "healthz.port").read_text()
             async with httpx.AsyncClient() as http:
                 assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
-            assert (await look("inventory-1", site_queue(world.site))).items == []
-            assert (await look("inventory-2", teardown_queue(world.site))).items == []
-            assert (await look("inventory-1", site_queue(world.site))).items == []
+            await sql(platform.transactions, "UPDATE operations SET kind = 'destroy', status = 'tearing_down'")
+            assert await look("inventory 1", site_queue(world.site)) == []
+            assert await look("inventory 2", teardown_queue(world.site)) == []
+            assert await look("inventory 1", site_queue(world.site)) == []
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), 30) == 0
         rows = await sql(platform.transactions, "SELECT step, status, outcome->>'ok' FROM steps ORDER BY step")
-        assert rows == [("inventory-1", "done", "true"), ("inventory-2", "done", "true")]
+        assert rows == [("inventory 1", "done", "true"), ("inventory 2", "done", "true")]
         await sql(platform.transactions, "UPDATE agents SET status = 'offline'")
         async with running(home, "site", None):  # the certificate of its earlier life is still good
             await until(is_online)

@@ -1,25 +1,21 @@
 """A world whose suite names images: target docker, workflows that skip time, and what a registry seems to hold."""
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
 from temporalio.client import Client
-from temporalio.worker import Worker
 
 from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.sync import Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.site import ImageOutcome
-from stackly.engine.contracts.steps import edge_queue, site_queue, teardown_queue
 from stackly.engine.contracts.timings import IMAGE_PATIENCE
 from stackly.engine.worker import worker
 from stackly.runs.model import Run, RunKind
 from stackly.suites import jsonform, plan, schema
-from tests.engine.pretending import Edge, Site
 from tests.engine.world import World, spec_of
 
 COMMIT = "9f3c1ab" + "0" * 33
@@ -70,22 +66,6 @@ async def ask(world: World, seen: list[ImageOutcome | str], *, generation: int =
 async def control(world: World, patience: timedelta = IMAGE_PATIENCE) -> AsyncIterator[None]:
     runs = Runs(world.transactions, world.dispatch.book, patience)
     async with worker(world.client, Sync.__new__(Sync), runs, Tests(world.transactions)):
-        yield
-
-
-@asynccontextmanager
-async def agents(world: World) -> AsyncIterator[None]:
-    site, edge = Site(world.agent), Edge(world.agent)
-    queues: dict[str, list[Callable[..., Any]]] = {
-        site_queue("pretend"): [site.probe, site.apply, site.boot, site.find_image, site.pull_image],
-        teardown_queue("pretend"): [site.remove, site.destroy, site.inventory],
-        edge_queue("pretend"): [
-            *(edge.start_database, edge.install, edge.prepare, edge.warmup, edge.measure, edge.collect)
-        ],
-    }
-    async with contextlib.AsyncExitStack() as stack:
-        for queue, activities in queues.items():
-            await stack.enter_async_context(Worker(world.client, task_queue=queue, activities=activities))
         yield
 
 

@@ -2,63 +2,42 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+from sqlalchemy import text
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.converter import value_to_type
 
 from stackly import ids
+from stackly.agents import service as agents
 from stackly.db import Transactions
 from stackly.engine.contracts.edge import (
-    CollectInput,
     CollectOutcome,
     DatabaseInput,
     DatabaseOutcome,
-    EdgeActivities,
-    InstallInput,
     InstallOutcome,
-    MeasureInput,
     MeasureOutcome,
-    PrepareInput,
     PrepareOutcome,
-    WarmupInput,
     WarmupOutcome,
 )
 from stackly.engine.contracts.site import (
-    ApplyInput,
     ApplyOutcome,
-    BootInput,
     BootOutcome,
     DestroyOutcome,
-    ImageInput,
     ImageOutcome,
-    InventoryInput,
     InventoryItem,
     InventoryOutcome,
-    ModuleInput,
     PlanOutcome,
-    ProbeInput,
     ProbeOutcome,
-    PullInput,
     PullOutcome,
-    RemoveInput,
     RemoveOutcome,
-    SiteActivities,
 )
-from stackly.engine.contracts.steps import (
-    STEP_CANCELLED,
-    STEP_FAILED,
-    STEP_GONE,
-    STEP_INTERRUPTED,
-    STEP_REFUSED,
-    StepKey,
-)
+from stackly.engine.contracts.steps import StepActivities, StepKey
 from stackly.runs import steps
-from stackly.runs.holds import Refusal
 from stackly.suites import jsonform
 
-T = TypeVar("T")
 AGENT = "pretend"
 
 
@@ -83,8 +62,12 @@ class Faults:
     images: dict[str, list[ImageOutcome | str]] = field(default_factory=dict)
 
 
+class PretendedError(Exception):
+    """What a pretended step fails with."""
+
+
 class Pretend:
-    """Site and edge agent in one: goes by the step rows as a real agent does, and does nothing else.
+    """Site and edge agents in one: goes by the step rows as a real agent does, and does nothing else.
 
     A step's work is a task of its own, as a real agent's process is: it goes on when Temporal gives the activity up,
     and a second Begin attaches to it.
@@ -99,34 +82,20 @@ class Pretend:
         self.looked: list[str] = []
         self.pulled: list[str] = []
         self.databases: list[DatabaseInput] = []
+        # Starts the agent of a machine that was booted. Shape: gets the agent's id.
+        self.start_edge: Callable[[str], Awaitable[None]] | None = None
         self._running: dict[StepKey, asyncio.Task[None]] = {}
 
-    def image(self, name: str) -> ImageOutcome:
-        """The next thing that a look at it sees. Raises: ApplicationError, as a failed step does."""
-        self.looked.append(name)
-        seen = self.faults.images[name]
-        found = seen.pop(0) if len(seen) > 1 else seen[0]
-        if isinstance(found, str):
-            raise ApplicationError(found, type=STEP_FAILED, non_retryable=True)
-        return found
-
-    async def step(self, key: StepKey, outcome: T) -> T:
-        begun = await self.begin(key)
-        verdict = begun.verdict
-        if verdict is steps.Verdict.GONE:
-            raise ApplicationError("gone", type=STEP_GONE, non_retryable=True)
-        if verdict is steps.Verdict.REFUSED:
-            kind = STEP_CANCELLED if begun.refusal is Refusal.CANCELLED else STEP_REFUSED
-            raise ApplicationError(begun.reason, type=kind, non_retryable=True)
-        if verdict is steps.Verdict.GRANTED:
-            self._running[key] = asyncio.create_task(self._execute(key, jsonform.to_json(outcome)))
-        if verdict is not steps.Verdict.DONE:
+    async def step(self, key: StepKey, agent: str) -> None:
+        begun = await self.begin(key, agent)
+        if begun.verdict is steps.Verdict.GRANTED:
+            self._running[key] = asyncio.create_task(self._execute(key, agent, begun.given or {}))
+        if begun.verdict in {steps.Verdict.GRANTED, steps.Verdict.ATTACH}:
             await self._attached(self._running[key], key.step)
-        return outcome
 
-    async def begin(self, key: StepKey) -> steps.Begun:
+    async def begin(self, key: StepKey, agent: str) -> steps.Begun:
         async with self.transactions() as session:
-            return await steps.begin(session, key, AGENT, self.process)
+            return await steps.begin(session, key, agent, self.process)
 
     async def _attached(self, work: "asyncio.Task[None]", step: str) -> None:
         while not work.done():
@@ -135,115 +104,151 @@ class Pretend:
             await asyncio.wait({work}, timeout=0.3)
         work.result()
 
-    async def _execute(self, key: StepKey, outcome: Any) -> None:
+    async def _execute(self, key: StepKey, agent: str, given: Mapping[str, Any]) -> None:
         process = self.process
         if key.step in self.faults.hold:
             await self.faults.hold[key.step].wait()
         await asyncio.sleep(self.faults.takes.get(key.step, 0.0))
-        if self.faults.gone.get(key.step, 0) > 0:
-            self.faults.gone[key.step] -= 1
+        if self._next(self.faults.gone, key.step):
+            await self.die(agent)
+            return
+        if self._next(self.faults.stopped, key.step):
+            await self._end(key, agent, process, {"ok": False}, steps.Interruption.STOPPED)
             self.process = ids.new_id()
-            raise ApplicationError("gone", type=STEP_GONE, non_retryable=True)
-        if self.faults.stopped.get(key.step, 0) > 0:
-            self.faults.stopped[key.step] -= 1
-            await self._stopped(key, process)
+            return
         self.done.append(f"{key.step}#{key.attempt}")
         self.executed[key] += 1
-        if key.step in self.faults.fail:
-            raise ApplicationError(self.faults.fail[key.step], type=STEP_FAILED, non_retryable=True)
-        async with self.transactions() as session:
-            await steps.end(session, key, AGENT, process, {"ok": True, "value": outcome})
+        await self._end(key, agent, process, await self._told(key, given))
 
-    async def _stopped(self, key: StepKey, process: str) -> None:
-        async with self.transactions() as session:
-            await steps.end(session, key, AGENT, process, {"ok": False}, steps.Interruption.STOPPED)
+    async def _told(self, key: StepKey, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The outcome, as a real agent stores it."""
+        why = self.faults.fail.get(key.step, "")
+        if not why:
+            try:
+                return {"ok": True, "value": jsonform.to_json(await self._outcome(key, given))}
+            except PretendedError as e:
+                why = str(e)
+        return {"ok": False, "slug": "faulty", "detail": why}
+
+    @staticmethod
+    def _next(left: dict[str, int], step: str) -> bool:
+        if left.get(step, 0) <= 0:
+            return False
+        left[step] -= 1
+        return True
+
+    async def die(self, agent: str) -> None:
+        """The next life says what the one before was executing."""
         self.process = ids.new_id()
-        raise ApplicationError("interrupted: the agent is stopping", type=STEP_INTERRUPTED, non_retryable=True)
+        async with self.transactions() as session:
+            await steps.report_gone(session, agent, self.process)
 
+    async def _end(self, key: StepKey, agent: str, process: str, outcome: dict[str, Any], *how: Any) -> None:
+        async with self.transactions() as session:
+            await steps.end(session, key, agent, process, outcome, *how)
 
-class Site(SiteActivities):
-    def __init__(self, pretend: Pretend) -> None:
-        self.p = pretend
+    # -- what is pretended -----------------------------------------------------------------------------------------
 
-    @activity.defn(name="site.probe")
-    async def probe(self, given: ProbeInput) -> ProbeOutcome:
-        return await self.p.step(given.key, ProbeOutcome(free=True, reason=""))
+    async def _outcome(self, key: StepKey, given: Mapping[str, Any]) -> Any:
+        verb = key.step.partition(" ")[0]
+        if verb == "boot":
+            return await self._booted(key, given)
+        return getattr(self, f"_{verb}")(given)
 
-    @activity.defn(name="site.plan")
-    async def plan(self, given: ModuleInput) -> PlanOutcome:
-        changes = self.p.faults.changes
-        made = PlanOutcome(*changes, any(changes), "p" * 64, "", 0, "l", ["terraform_data.x create"], "1.11.4")
-        return await self.p.step(given.key, made)
+    def _probe(self, _: Mapping[str, Any]) -> ProbeOutcome:
+        return ProbeOutcome(free=True, reason="")
 
-    @activity.defn(name="site.apply")
-    async def apply(self, given: ApplyInput) -> ApplyOutcome:
-        return await self.p.step(given.module.key, ApplyOutcome({}, {}, 1, 0, 0, 1, 0.1))
+    def _plan(self, _: Mapping[str, Any]) -> PlanOutcome:
+        changes = self.faults.changes
+        return PlanOutcome(*changes, any(changes), "p" * 64, "", 0, "l", ["terraform_data.x create"], "1.11.4")
 
-    @activity.defn(name="site.destroy")
-    async def destroy(self, given: ModuleInput) -> DestroyOutcome:
-        return await self.p.step(given.key, DestroyOutcome(1, 0.1))
+    def _apply(self, _: Mapping[str, Any]) -> ApplyOutcome:
+        return ApplyOutcome({}, {}, 1, 0, 0, 1, 0.1)
 
-    @activity.defn(name="site.find_image")
-    async def find_image(self, given: ImageInput) -> ImageOutcome:
-        return await self.p.step(given.key, self.p.image(given.image))
+    def _destroy(self, _: Mapping[str, Any]) -> DestroyOutcome:
+        return DestroyOutcome(1, 0.1)
 
-    @activity.defn(name="site.pull_image")
-    async def pull_image(self, given: PullInput) -> PullOutcome:
-        self.p.pulled.append(given.image)
-        return await self.p.step(given.key, PullOutcome(pulled=True, seconds=0.1))
+    def _image(self, given: Mapping[str, Any]) -> ImageOutcome:
+        """The next thing that a look at it sees. Raises: PretendedError, where that is a text."""
+        name = str(given["image"])
+        self.looked.append(name)
+        seen = self.faults.images[name]
+        found = seen.pop(0) if len(seen) > 1 else seen[0]
+        if isinstance(found, str):
+            raise PretendedError(found)
+        return found
 
-    @activity.defn(name="site.boot")
-    async def boot(self, given: BootInput) -> BootOutcome:
-        agents = {m.name: "pretend" for m in given.machines}
-        return await self.p.step(given.key, BootOutcome(agents, 0.1))
+    def _pull(self, given: Mapping[str, Any]) -> PullOutcome:
+        self.pulled.append(str(given["image"]))
+        return PullOutcome(pulled=True, seconds=0.1)
 
-    @activity.defn(name="site.remove")
-    async def remove(self, given: RemoveInput) -> RemoveOutcome:
-        return await self.p.step(given.key, RemoveOutcome([], 0.1))
+    async def _booted(self, key: StepKey, given: Mapping[str, Any]) -> BootOutcome:
+        """Every machine's agent is enrolled, online, and serves its queue."""
+        started = {}
+        for machine in given["machines"]:
+            async with self.transactions() as session:
+                account = (
+                    await session.execute(text("SELECT account FROM operations WHERE id = :r"), {"r": key.run})
+                ).scalar_one()
+                issued = await agents.issue_enrolment(
+                    session, account, run=key.run, test=key.test, machine=machine["name"]
+                )
+                told = {"id": issued.agent.id}
+                await session.execute(
+                    text("UPDATE agents SET status = 'online', seen_at = clock_timestamp() WHERE id = :id"), told
+                )
+            if self.start_edge is not None:
+                await self.start_edge(issued.agent.id)
+            started[machine["name"]] = str(issued.agent.id)
+        return BootOutcome(started, 0.1)
 
-    @activity.defn(name="site.inventory")
-    async def inventory(self, given: InventoryInput) -> InventoryOutcome:
-        return await self.p.step(given.key, InventoryOutcome(given.target, list(self.p.faults.left)))
+    def _remove(self, _: Mapping[str, Any]) -> RemoveOutcome:
+        return RemoveOutcome([], 0.1)
 
+    def _inventory(self, given: Mapping[str, Any]) -> InventoryOutcome:
+        return InventoryOutcome(given["target"], list(self.faults.left))
 
-class Edge(EdgeActivities):
-    def __init__(self, pretend: Pretend) -> None:
-        self.p = pretend
+    def _database(self, given: Mapping[str, Any]) -> DatabaseOutcome:
+        read = value_to_type(DatabaseInput, given)
+        self.databases.append(read)
+        described = {"cpu": "x"} | ({"image": read.image} if read.image else {})
+        return DatabaseOutcome("16.1", {}, described, 0.1)
 
-    @activity.defn(name="edge.start_database")
-    async def start_database(self, given: DatabaseInput) -> DatabaseOutcome:
-        self.p.databases.append(given)
-        described = {"cpu": "x"} | ({"image": given.image} if given.image else {})
-        return await self.p.step(given.key, DatabaseOutcome("16.1", {}, described, 0.1))
+    def _install(self, _: Mapping[str, Any]) -> InstallOutcome:
+        return InstallOutcome("pgbench", "16.1", "pgbench", "", 0.1)
 
-    @activity.defn(name="edge.install")
-    async def install(self, given: InstallInput) -> InstallOutcome:
-        return await self.p.step(given.key, InstallOutcome("pgbench", "16.1", "pgbench", "", 0.1))
+    def _prepare(self, _: Mapping[str, Any]) -> PrepareOutcome:
+        return PrepareOutcome(0.1, 1, {})
 
-    @activity.defn(name="edge.prepare")
-    async def prepare(self, given: PrepareInput) -> PrepareOutcome:
-        return await self.p.step(given.key, PrepareOutcome(0.1, 1, {}))
+    def _warmup(self, _: Mapping[str, Any]) -> WarmupOutcome:
+        return WarmupOutcome(0.1)
 
-    @activity.defn(name="edge.warmup")
-    async def warmup(self, given: WarmupInput) -> WarmupOutcome:
-        return await self.p.step(given.key, WarmupOutcome(0.1))
-
-    @activity.defn(name="edge.measure")
-    async def measure(self, given: MeasureInput) -> MeasureOutcome:
-        f = self.p.faults
-        made = int(f.tps * given.seconds)
+    def _measure(self, given: Mapping[str, Any]) -> MeasureOutcome:
+        f = self.faults
+        made = int(f.tps * given["seconds"])
         result = {
             "transactions": made,
             "tps": f.tps,
             "errors": 0,
             "error_rate": 0.0,
             "lost_clients": 0,
-            "duration_s": given.seconds,
+            "duration_s": given["seconds"],
             "db_commits": made,
         }
         reason = "" if f.valid else "a client was lost"
-        return await self.p.step(given.key, MeasureOutcome(f.valid, reason, result, {}, "", "pretended", [], 0.1))
+        return MeasureOutcome(f.valid, reason, result, {}, "", "pretended", [], 0.1)
 
-    @activity.defn(name="edge.collect")
-    async def collect(self, given: CollectInput) -> CollectOutcome:
-        return await self.p.step(given.key, CollectOutcome({}, 0.1))
+    def _collect(self, _: Mapping[str, Any]) -> CollectOutcome:
+        return CollectOutcome({}, 0.1)
+
+
+class Agent(StepActivities):
+    """One agent's worker. Shape: `agent` is its id."""
+
+    def __init__(self, pretend: Pretend, agent: str) -> None:
+        self.pretend = pretend
+        self.agent = agent
+
+    @activity.defn(name="step")
+    async def carry_out(self, key: StepKey) -> None:
+        await self.pretend.step(key, self.agent)

@@ -34,7 +34,7 @@ from stackly.runs.model import NewRun, Run, RunKind
 from stackly.stacks import store as stacks
 from stackly.stacks.model import FoundStack, StackCode
 from stackly.suites import jsonform, plan, schema
-from tests.engine.pretending import Edge, Pretend, Site
+from tests.engine.pretending import AGENT, Agent, Pretend
 from tests.engine.standing import register
 
 SUITE = """
@@ -108,6 +108,11 @@ class World:
         await self.until(is_over, seconds=seconds)
         return await self.run(run_id)
 
+    async def begun(self, step: str, run: str = "") -> bool:
+        """Whether an agent has begun it, of any run or of this one."""
+        begun = "status <> 'expected' AND step = :step AND (:run = '' OR operation = :run)"
+        return bool(await self.scalar(f"SELECT count(*) FROM steps WHERE {begun}", step=step, run=run))
+
     async def scalar(self, sql: str, **values: Any) -> Any:
         async with self.transactions() as session:
             return (await session.execute(text(sql), values)).scalar_one()
@@ -176,22 +181,19 @@ async def control(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def agents(world: World) -> AsyncIterator[None]:
-    site, edge = Site(world.agent), Edge(world.agent)
-    queues: dict[str, list[Callable[..., Any]]] = {
-        site_queue("pretend"): [site.probe, site.plan, site.apply, site.boot],
-        teardown_queue("pretend"): [site.remove, site.destroy, site.inventory],
-        edge_queue("pretend"): [
-            edge.start_database,
-            edge.install,
-            edge.prepare,
-            edge.warmup,
-            edge.measure,
-            edge.collect,
-        ],
-    }
+    """The site agent, and the agents of the machines that it boots."""
     async with contextlib.AsyncExitStack() as stack:
-        for queue, activities in queues.items():
-            await stack.enter_async_context(Worker(world.client, task_queue=queue, activities=activities))
+
+        async def serve(queue: str, agent: str) -> None:
+            own = Agent(world.agent, agent)
+            await stack.enter_async_context(Worker(world.client, task_queue=queue, activities=[own.carry_out]))
+
+        async def start_edge(agent: str) -> None:
+            await serve(edge_queue(agent), agent)
+
+        world.agent.start_edge = start_edge
+        await serve(site_queue(AGENT), AGENT)
+        await serve(teardown_queue(AGENT), AGENT)
         yield
 
 

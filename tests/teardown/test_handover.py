@@ -85,6 +85,7 @@ async def test_one_open_destroy_a_state_and_the_old_run_is_refused(rows: Rows) -
     reserved = await reserve(rows, run)
     key = StepKey(run.id, "tpcb", "apply", 1, reserved.epoch)
     async with rows.transactions() as session:
+        await steps.expect(session, key, "pretend", {})
         assert (await steps.begin(session, key, "pretend", "p")).verdict is Verdict.GRANTED
         obligation = await obligation_of(session)
 
@@ -102,9 +103,12 @@ async def test_one_open_destroy_a_state_and_the_old_run_is_refused(rows: Rows) -
     assert destroy.epoch == epoch
     async with rows.transactions() as session:
         late = StepKey(run.id, "tpcb", "boot", 1, reserved.epoch)
+        await steps.expect(session, late, "pretend", {})
         assert (await steps.begin(session, late, "pretend", "p")).verdict is Verdict.REFUSED
         renewed = await steps.renew(session, key, "pretend", "p")
+        await Runs(rows.transactions, rows.dispatch.book).begin(Claim(destroy.id, "w"))
         own = StepKey(destroy.id, "", "destroy", 1, epoch)
+        await steps.expect(session, own, "pretend", {})
         assert (await steps.begin(session, own, "pretend", "p")).verdict is Verdict.GRANTED
     assert (renewed.held, renewed.cancel_requested) == (False, False)
 

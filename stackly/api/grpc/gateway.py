@@ -19,9 +19,10 @@ from stackly.db import Session, Transactions
 from stackly.engine.contracts.steps import RESULT_CAP_BYTES
 from stackly.errors import Invalid
 from stackly.events import store as events
-from stackly.events.model import Bell
+from stackly.events.model import Bell, EventName
 from stackly.runs import steps, tests
-from stackly.runs.holds import Hold, Refusal, hold_of
+from stackly.runs.expected import SIDES, verb_of
+from stackly.runs.holds import Hold, Refusal, StepUnknown, hold_of
 from stackly.runs.model import TEST_TERMINAL
 from stackly.storage import Store
 from stackly.teardown import store as inventory
@@ -55,6 +56,15 @@ async def hold_for(session: Session, agent: Agent, run: str, test: str) -> Hold:
     if hold.account != agent.account or agent.id not in hold.agents:
         raise NotYours(run=run, test=test)
     return hold
+
+
+async def record_refusal(session: Session, agent: Agent, key: wire.StepKey, refusal: str, reason: str) -> None:
+    """Once for each agent, run and kind of step: whoever asks for names of its own making fills no table with them."""
+    verb = verb_of(key.step)
+    about = {"agent": agent.id, "run": key.run[:64], "test": key.test[:100], "step": key.step[:100]}
+    n = f"{key.run[:64]}/{verb if verb in SIDES else '?'}/{refusal}"
+    payload = about | {"attempt": key.attempt, "epoch": key.epoch, "refusal": refusal, "reason": reason}
+    await events.record(session, agent.account, f"agent/{agent.id}", EventName.STEP_REFUSED, n, payload)
 
 
 class Gateway(Transfers):
@@ -96,14 +106,22 @@ class Gateway(Transfers):
 
     @guarded
     async def BeginStep(self, request: wire.BeginStepRequest, context: Context) -> wire.BeginStepReply:  # noqa: N802
+        """Only what a row expects of this agent; the reply says with what input. Anything else is a recorded fact."""
         agent = await self._callers.agent(context)
-        async with self._transactions() as session:
-            await hold_for(session, agent, request.key.run, request.key.test)
-            begun = await steps.begin(session, request.key, agent.id, request.incarnation)
-        outcome = json.dumps(begun.outcome) if begun.outcome is not None else ""
+        try:
+            async with self._transactions() as session:
+                await hold_for(session, agent, request.key.run, request.key.test)
+                begun = await steps.begin(session, request.key, agent.id, request.incarnation)
+                if begun.verdict is steps.Verdict.REFUSED:
+                    await record_refusal(session, agent, request.key, str(begun.refusal), begun.reason)
+        except (NotYours, StepUnknown) as e:
+            async with self._transactions() as session:
+                await record_refusal(session, agent, request.key, e.slug(), e.detail)
+            raise
         refusal = wire.REFUSAL_UNSPECIFIED if begun.refusal is None else _REFUSALS[begun.refusal]
+        given = json.dumps(begun.given) if begun.given is not None else ""
         return wire.BeginStepReply(
-            verdict=_VERDICTS[begun.verdict], outcome_json=outcome, reason=begun.reason, refusal=refusal
+            verdict=_VERDICTS[begun.verdict], input_json=given, reason=begun.reason, refusal=refusal
         )
 
     @guarded

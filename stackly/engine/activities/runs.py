@@ -8,11 +8,13 @@ from temporalio import activity
 
 from stackly import clock, db
 from stackly.db import Session, Transactions
-from stackly.engine import awaiting, gates, images, loose, teardowns
+from stackly.engine import awaiting, expecting, gates, images, loose, teardowns
 from stackly.engine.contracts.control import (
     ApplyRecord,
+    Asked,
     Boundary,
     Claim,
+    Expected,
     GateAnswer,
     ImageAwaited,
     ImageFound,
@@ -20,19 +22,17 @@ from stackly.engine.contracts.control import (
     RunActivities,
     RunEnd,
     RunPlan,
-    StepLook,
     TestBoard,
     Verified,
     VerifyAnswer,
 )
-from stackly.engine.contracts.steps import StepKey
 from stackly.engine.contracts.timings import IMAGE_PATIENCE, IMAGE_PULL
 from stackly.engine.failures import tell_all
 from stackly.engine.policies import PolicyBook
 from stackly.engine.telling import tell
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
-from stackly.runs import steps, store
+from stackly.runs import store
 from stackly.runs import tests as tests_store
 from stackly.runs.model import (
     TEST_TERMINAL,
@@ -56,25 +56,6 @@ _BEGINS: Mapping[RunKind, RunEvent] = {
     RunKind.PREVIEW: RunEvent.PLAN,
     RunKind.DESTROY: RunEvent.TEAR_DOWN,
 }
-# What a run does after it recovered, by kind: it goes on where its kind works.
-_RESUMES: Mapping[RunKind, RunEvent] = {
-    RunKind.BENCHMARK: RunEvent.LOAD,
-    RunKind.DEPLOY: RunEvent.PLAN,
-    RunKind.PREVIEW: RunEvent.PLAN,
-    RunKind.DESTROY: RunEvent.TEAR_DOWN,
-}
-_MODULE = (
-    "target",
-    "bundle",
-    "path",
-    "variables",
-    "environment",
-    "network_cidr",
-    "machines",
-    "labels",
-    "owner_run",
-    "owner_test",
-)
 DEFAULT_TIMEOUT_S = 4 * 3600.0
 # A benchmark's deadline leaves room for teardown after its own timeout.
 TEARDOWN_ROOM = timedelta(hours=3)
@@ -158,29 +139,10 @@ class Runs(RunActivities):
             if given.start == "teardown":
                 await _tearing_down(session, given.run, given.test)
 
-    @activity.defn(name="run.look")
-    async def look(self, key: StepKey) -> StepLook:
+    @activity.defn(name="run.expect")
+    async def expect(self, asked: Asked) -> Expected:
         async with self._transactions() as session:
-            run = await store.get_run(session, key.run)
-            step = await steps.get_step(session, key)
-            if step is None:
-                return StepLook("none", cancelled=run.cancel_requested)
-            return StepLook(
-                str(step.status),
-                dict(step.outcome) if step.outcome else None,
-                cancelled=run.cancel_requested,
-                reason=step.gone_by.told(key.step) if step.gone_by else "",
-                stopped=step.gone_by is steps.Interruption.STOPPED,
-            )
-
-    @activity.defn(name="run.recovering")
-    async def recovering(self, given: Boundary) -> None:
-        """The agent died in a step; the run goes on when its row says so again."""
-        async with self._transactions() as session:
-            run = await store.get_run(session, given.run, lock=True)
-            back = RunEvent.APPLY if run.status is RunStatus.APPLYING else _RESUMES[run.kind]
-            moved = await _move(session, run, RunEvent.RECOVER, reason=given.detail)
-            await _move(session, moved, back)
+            return await expecting.expect(session, asked)
 
     @activity.defn(name="run.record_plan")
     async def record_plan(self, given: PlanRecord) -> GateAnswer:
@@ -232,19 +194,14 @@ def _timeout_s(run: Run) -> float:
 
 
 async def _plan_of(session: Session, run: Run, image_patience: timedelta) -> RunPlan:
+    removes = False
     if run.kind is RunKind.DESTROY:
-        obligation = await obligations.find_open(session, run.state)
-        module: dict[str, Any] = dict(obligation.kit) if obligation else dict(run.spec)
-    else:
-        module = dict(run.spec)
+        owed = await obligations.find_open(session, run.state)
+        removes = bool((owed.kit if owed else run.spec).get("owner_run"))
     return RunPlan(
         carry=True,
         kind=run.kind.value,
-        status=run.status.value,
-        epoch=run.epoch or 0,
-        agent=run.agent or "",
-        module={k: module[k] for k in _MODULE if module.get(k) is not None},
-        parallel=int((run.spec.get("suite") or {}).get("parallel", 1)),
+        removes=removes,
         timeout_s=_timeout_s(run),
         plans=int(run.spec.get("plans", 1)),
         images=images.of_spec(run.spec) if run.kind is RunKind.BENCHMARK else {},

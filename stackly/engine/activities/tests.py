@@ -1,7 +1,5 @@
 """A test's own activities: each is one transaction, and doing it again changes nothing."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +9,9 @@ from stackly import clock, db
 from stackly.agents import store as agents
 from stackly.agents.model import AgentStatus
 from stackly.db import Session, Transactions
-from stackly.engine import images, reserving
+from stackly.engine import reserving
 from stackly.engine.contracts.control import (
     Absent,
-    AgentsWanted,
     Claim,
     Invalidated,
     Judgement,
@@ -27,7 +24,6 @@ from stackly.engine.contracts.control import (
     TestEnd,
     TestPlan,
 )
-from stackly.engine.contracts.edge import WorkloadSpec
 from stackly.engine.failures import tell_all
 from stackly.engine.measuring import judge_test, sample_of
 from stackly.events import store as events
@@ -62,7 +58,7 @@ class Tests(TestActivities):
             timeout = timedelta(seconds=float(run.spec["suite"]["timeout_s"]))
             deadline = await db.now(session) + timeout + TEARDOWN_ROOM
             await tests_store.update_test(session, claim.run, claim.test, deadline=deadline)
-            return replace(_plan_of(run, test), ends_at=clock.iso(deadline))
+            return _plan_of(run, test)
 
     @activity.defn(name="test.reserve")
     async def reserve(self, claim: Claim) -> Reserved:
@@ -75,12 +71,14 @@ class Tests(TestActivities):
             return await reserving.draw_again(session, given.run, given.test, given.network_cidr)
 
     @activity.defn(name="test.absent")
-    async def absent(self, given: AgentsWanted) -> Absent:
+    async def absent(self, claim: Claim) -> Absent:
         async with self._transactions() as session:
-            run = await store.get_run(session, given.run)
+            run = await store.get_run(session, claim.run)
+            test = await tests_store.get_test(session, claim.run, claim.test)
+            held = await reserving.held_by(session, run, test)
             missing, lost = [], {}
-            for machine, agent_id in sorted(given.agents.items()):
-                agent = await agents.find_agent(session, agent_id)
+            for machine in sorted(m.name for m in held.machines) if held else ():
+                agent = await agents.find_edge(session, claim.run, claim.test, machine)
                 if agent is None or agent.status is not AgentStatus.ONLINE:
                     missing.append(machine)
                 if agent is not None and agent.status is AgentStatus.GONE and agent.reason:
@@ -162,27 +160,11 @@ async def _verifies(session: Session, destroying: Run) -> bool:
 
 
 def _plan_of(run: Run, test: TestRecord) -> TestPlan:
-    spec: Mapping[str, Any] = run.spec
-    resolved = jsonform.from_json(ResolvedTest, test.spec)
-    load = resolved.workload
+    measure = jsonform.from_json(ResolvedTest, test.spec).measure
     return TestPlan(
         carry=True,
-        run=run.id,
-        test=test.test,
-        account=run.account,
-        agent=test.agent or run.agent or "",
-        target=str(spec["target"]),
-        path=str(spec["path"]),
-        variables=dict(spec.get("variables", {})),
-        environment=str(spec.get("environment") or ""),
-        engine=resolved.database.engine,
-        version=resolved.database.version,
-        image=images.pinned(spec, resolved.database.image),
-        settings=dict(resolved.database.settings),
-        workload=WorkloadSpec(**{**asdict(load), "params": dict(load.params)}),
-        warmup_s=float(resolved.measure.warmup_s),
-        duration_s=float(resolved.measure.duration_s),
-        samples=resolved.measure.repeats_min,
-        timeout_s=float(spec["suite"]["timeout_s"]),
-        bundle=str(spec.get("bundle") or ""),
+        warmup_s=float(measure.warmup_s),
+        duration_s=float(measure.duration_s),
+        samples=measure.repeats_min,
+        timeout_s=float(run.spec["suite"]["timeout_s"]),
     )

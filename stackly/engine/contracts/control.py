@@ -6,7 +6,7 @@ from typing import Any
 
 from temporalio import activity
 
-from stackly.engine.contracts.edge import DatabaseOutcome, Endpoint, InstallOutcome, MeasureOutcome, WorkloadSpec
+from stackly.engine.contracts.edge import DatabaseOutcome, Endpoint, InstallOutcome, MeasureOutcome
 from stackly.engine.contracts.site import InventoryOutcome, MachineSpec, PlanOutcome
 from stackly.engine.contracts.steps import StepKey
 
@@ -61,18 +61,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run's workflow carries out. `carry` false: somebody else does, or it has ended.
-
-    Shape: `module` holds target, path, variables, environment; for a destroy also owner_run, owner_test and machines.
-    """
+    """What a run's workflow carries out. `carry` false: somebody else does, or it has ended."""
 
     carry: bool
     kind: str = ""
-    status: str = ""
-    epoch: int = 0
-    agent: str = ""
-    module: dict[str, Any] = field(default_factory=dict)
-    parallel: int = 1
+    removes: bool = False  # a destroy that undoes a test's boot first
     timeout_s: float = 14400.0
     plans: int = 1  # a deploy's plan that counts; those before it have moved
     images: dict[str, str] = field(default_factory=dict)  # as the suite names them -> what they meant, '' not known yet
@@ -120,14 +113,27 @@ class Boundary:
 
 
 @dataclass(frozen=True)
-class StepLook:
-    """Shape: status none, running, done, gone; `outcome` as the agent stored it; `reason` how a gone one ended."""
+class Asked:
+    """A step of a run or a test, by name. What it is given, and who may carry it out, stands in rows."""
+
+    run: str
+    test: str
+    step: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The row of a step that was asked for.
+
+    Shape: status expected, running, done; or without a row: gone (and not tried again), cancelled, refused, with
+    `reason`. `outcome` as the agent stored it.
+    """
 
     status: str
+    key: StepKey | None = None
+    queue: str = ""
     outcome: dict[str, Any] | None = None
-    cancelled: bool = False
     reason: str = ""
-    stopped: bool = False  # politely: its agent comes back
 
 
 @dataclass(frozen=True)
@@ -150,28 +156,13 @@ class RunEnd:
 
 @dataclass(frozen=True)
 class TestPlan:
-    """Everything a test's workflow needs, and nothing secret."""
+    """How long a test's steps may take, and how many there are; what they are given stands in rows."""
 
     carry: bool
-    run: str = ""
-    test: str = ""
-    account: str = ""
-    agent: str = ""
-    target: str = ""
-    path: str = ""
-    variables: dict[str, Any] = field(default_factory=dict)
-    environment: str = ""
-    engine: str = ""
-    version: str = ""
-    image: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-    workload: WorkloadSpec | None = None
     warmup_s: float = 0.0
     duration_s: float = 0.0
     samples: int = 1
     timeout_s: float = 14400.0
-    bundle: str = ""
-    ends_at: str = ""  # ISO 8601: its deadline, with room for teardown
 
 
 @dataclass(frozen=True)
@@ -198,13 +189,6 @@ class NetworkTaken:
     test: str
     network_cidr: str
     reason: str
-
-
-@dataclass(frozen=True)
-class AgentsWanted:
-    run: str
-    test: str
-    agents: dict[str, str]  # machine -> agent id
 
 
 @dataclass(frozen=True)
@@ -322,13 +306,9 @@ class RunActivities(ABC):
     @abstractmethod
     async def boundary(self, given: Boundary) -> None: ...
 
-    @activity.defn(name="run.look")
+    @activity.defn(name="run.expect")
     @abstractmethod
-    async def look(self, key: StepKey) -> StepLook: ...
-
-    @activity.defn(name="run.recovering")
-    @abstractmethod
-    async def recovering(self, given: Boundary) -> None: ...
+    async def expect(self, asked: Asked) -> Expected: ...
 
     @activity.defn(name="run.record_plan")
     @abstractmethod
@@ -370,7 +350,7 @@ class TestActivities(ABC):
 
     @activity.defn(name="test.absent")
     @abstractmethod
-    async def absent(self, given: AgentsWanted) -> Absent: ...
+    async def absent(self, claim: Claim) -> Absent: ...
 
     @activity.defn(name="test.sampled")
     @abstractmethod

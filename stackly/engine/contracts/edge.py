@@ -1,10 +1,7 @@
-"""What an edge agent does on its one machine: a database, or load. Every method is one step under a step row."""
+"""What an edge agent does on its one machine: a database, or load. What each step is given, and tells."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
-
-from temporalio import activity
 
 from stackly.engine.contracts.steps import StepKey
 
@@ -144,31 +141,3 @@ class CollectInput:
 class CollectOutcome:
     artifacts: dict[str, str]
     seconds: float
-
-
-class EdgeActivities(ABC):
-    """Queue: `edge/{agent}`, one step at a time."""
-
-    @activity.defn(name="edge.start_database")
-    @abstractmethod
-    async def start_database(self, given: DatabaseInput) -> DatabaseOutcome: ...
-
-    @activity.defn(name="edge.install")
-    @abstractmethod
-    async def install(self, given: InstallInput) -> InstallOutcome: ...
-
-    @activity.defn(name="edge.prepare")
-    @abstractmethod
-    async def prepare(self, given: PrepareInput) -> PrepareOutcome: ...
-
-    @activity.defn(name="edge.warmup")
-    @abstractmethod
-    async def warmup(self, given: WarmupInput) -> WarmupOutcome: ...
-
-    @activity.defn(name="edge.measure")
-    @abstractmethod
-    async def measure(self, given: MeasureInput) -> MeasureOutcome: ...
-
-    @activity.defn(name="edge.collect")
-    @abstractmethod
-    async def collect(self, given: CollectInput) -> CollectOutcome: ...

@@ -1,11 +1,8 @@
-"""What a site agent does: Terraform, machines and inventory of its target. Every method is one step."""
+"""What a site agent does: Terraform, machines and inventory of its target. What each step is given, and tells."""
 
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
-
-from temporalio import activity
 
 from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Faulty
@@ -83,6 +80,7 @@ class ApplyInput:
     module: ModuleInput
     plan_sha256: str = ""  # '' plans anew in the same step (a test's provision, and recovery)
     approved: list[str] | None = None  # recovery: all that the new plan may do, as the approved plan's `summary` tells
+    digest: str = ""  # of the run, as it was decided upon
 
 
 @dataclass(frozen=True)
@@ -232,43 +230,3 @@ class PullOutcome:
 
     pulled: bool
     seconds: float
-
-
-class SiteActivities(ABC):
-    """Queues: `site/{agent}`; `remove`, `destroy`, `inventory` are also served on `teardown/{agent}`."""
-
-    @activity.defn(name="site.probe")
-    @abstractmethod
-    async def probe(self, given: ProbeInput) -> ProbeOutcome: ...
-
-    @activity.defn(name="site.plan")
-    @abstractmethod
-    async def plan(self, given: ModuleInput) -> PlanOutcome: ...
-
-    @activity.defn(name="site.apply")
-    @abstractmethod
-    async def apply(self, given: ApplyInput) -> ApplyOutcome: ...
-
-    @activity.defn(name="site.destroy")
-    @abstractmethod
-    async def destroy(self, given: ModuleInput) -> DestroyOutcome: ...
-
-    @activity.defn(name="site.find_image")
-    @abstractmethod
-    async def find_image(self, given: ImageInput) -> ImageOutcome: ...
-
-    @activity.defn(name="site.pull_image")
-    @abstractmethod
-    async def pull_image(self, given: PullInput) -> PullOutcome: ...
-
-    @activity.defn(name="site.boot")
-    @abstractmethod
-    async def boot(self, given: BootInput) -> BootOutcome: ...
-
-    @activity.defn(name="site.remove")
-    @abstractmethod
-    async def remove(self, given: RemoveInput) -> RemoveOutcome: ...
-
-    @activity.defn(name="site.inventory")
-    @abstractmethod
-    async def inventory(self, given: InventoryInput) -> InventoryOutcome: ...

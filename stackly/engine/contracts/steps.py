@@ -1,7 +1,10 @@
 """What every step of an agent shares: its key in Postgres, its queue, its timings."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
+
+from temporalio import activity
 
 CONTROL_QUEUE = "control"
 
@@ -42,12 +45,23 @@ class StepKey:
     epoch: int
 
 
-# Names of ApplicationError types that the workflows tell apart.
-STEP_GONE = "StepGone"  # an earlier life of the agent began it and died
-STEP_INTERRUPTED = "StepInterrupted"  # the agent was asked to stop in it
-STEP_REFUSED = "StepRefused"  # over, stale epoch, not expected
-STEP_CANCELLED = "StepCancelled"  # the run's cancel column is set
-STEP_FAILED = "StepFailed"  # it ran and failed; the outcome is stored
+STEP_CANCELLED = "StepCancelled"  # type of a control activity's error: the run's cancel column is set
+
+
+STEP_ACTIVITY = "step"
+
+
+class StepActivities(ABC):
+    """What every agent serves: on `site/{agent}` and `teardown/{agent}`, or on `edge/{agent}`.
+
+    The message holds the key alone: the agent begins the step by its row, which names what to do and with what, and
+    answers nothing. Who asks reads the row.
+    """
+
+    @activity.defn(name=STEP_ACTIVITY)
+    @abstractmethod
+    async def carry_out(self, key: StepKey) -> None: ...
+
 
 # A step's lease in Postgres: the agent renews it this often, and is judged gone when it was not for TTL.
 RENEW_EVERY = timedelta(seconds=2)

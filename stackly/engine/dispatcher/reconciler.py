@@ -8,7 +8,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stackly import db, log
 from stackly.db import Session
-from stackly.engine import acts, teardowns
+from stackly.engine import acts, expecting, teardowns
 from stackly.engine.contracts.steps import run_workflow_id, test_workflow_id
 from stackly.engine.dispatcher import bells
 from stackly.engine.dispatcher.carrying import Carrier, carrier
@@ -49,17 +49,20 @@ def _kind(row: Carried) -> str:
 
 async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
     found = await carrier(dispatch.client, _workflow_id(row), _kind(row), timeout=bells.DEADLINE)
-    if found is Carrier.CARRIES and not row.overdue:
+    if found is Carrier.CARRIES and not (row.overdue or row.outdated):
         return False
     if found in {Carrier.CARRIES, Carrier.STRANGER}:
         await _terminate(dispatch.client, _workflow_id(row))
-    if row.restarts >= MAX_RESTARTS or row.overdue:
+    if row.overdue or (row.restarts >= MAX_RESTARTS and not row.outdated):
         await _give_up(dispatch, row)
         return True
     async with dispatch.transactions() as session:
         if not await _still_open(session, row):
             return False
-        restarts = await queue.forget_execution(session, row, counted=found is Carrier.ENDED)
+        # Code that changed under a workflow is not its own doing.
+        restarts = await queue.forget_execution(session, row, counted=found is Carrier.ENDED and not row.outdated)
+        if row.outdated and not row.test:
+            await expecting.let_through_before(session, row.run)
     _log.warning("workflow.restarted", run_id=row.run, test=row.test, restarts=restarts, why=found.value)
     if row.test:
         await bells.start_test(dispatch.client, row.run, row.test)

@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.control import Boundary, RunActivities
     from stackly.engine.contracts.timings import LOCAL_RETRY, LOCAL_TIMEOUT
     from stackly.engine.workflows.results import local_result
-    from stackly.engine.workflows.stepping import StepFailed, raise_told
+    from stackly.engine.workflows.stepping import as_ours
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -24,11 +24,7 @@ async def local(method: Callable[[Any, P], Awaitable[T]], given: P) -> T:
     try:
         return await local_result(method, given, timeout=LOCAL_TIMEOUT, retry=LOCAL_RETRY)
     except (ActivityError, ApplicationError) as e:
-        # A local activity's own error comes as it is; only a remote one's is the cause of another.
-        cause = e.cause if isinstance(e, ActivityError) else e
-        if isinstance(cause, ApplicationError):
-            raise_told(cause)
-        raise StepFailed(str(cause or e)) from e
+        raise as_ours(e) from e
 
 
 def at() -> str:

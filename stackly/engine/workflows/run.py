@@ -1,8 +1,7 @@
 """A run, from its row to its end. What it is stands in the row; this carries it out."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
@@ -11,6 +10,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.control import (
         ApplyRecord,
+        Asked,
         Boundary,
         Claim,
         GateAnswer,
@@ -24,30 +24,20 @@ with workflow.unsafe.imports_passed_through():
         VerifyAnswer,
     )
     from stackly.engine.contracts.site import (
-        ApplyInput,
         ApplyOutcome,
         DestroyOutcome,
-        ImageInput,
         ImageOutcome,
-        InventoryInput,
         InventoryOutcome,
-        MachineSpec,
-        ModuleInput,
         PlanOutcome,
-        PullInput,
         PullOutcome,
-        RemoveInput,
         RemoveOutcome,
-        SiteActivities,
-        bundle_sha256,
     )
-    from stackly.engine.contracts.steps import StepKey, site_queue, teardown_queue, test_workflow_id
+    from stackly.engine.contracts.steps import test_workflow_id
     from stackly.engine.contracts.timings import (
         IMAGE_LOOK,
         IMAGE_PULL,
         IMAGE_PULL_ROOM,
         LOOK_EVERY,
-        RECOVERIES,
         SITE_PATIENCE,
         SITE_PICKUP,
         VERIFY_PAUSE,
@@ -55,10 +45,9 @@ with workflow.unsafe.imports_passed_through():
     )
     from stackly.engine.workflows.board import Phases, at, local
     from stackly.engine.workflows.images import ImageWait
-    from stackly.engine.workflows.stepping import Place, StepCancelled, StepFailed, StepGone, run_step
+    from stackly.engine.workflows.stepping import Place, StepCancelled, StepFailed, run_step
     from stackly.errors import StacklyError
 
-P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -146,12 +135,8 @@ class RunWorkflow:
         looks = 0
         while True:
             await local(RunActivities.image_awaited, ImageAwaited(self.id, wait.said(seen, workflow.now())))
-            step = f"image {n} {at()}"  # a look of another time is another look
-
-            def given(attempt: int, step: str = step) -> ImageInput:
-                return ImageInput(self._key(step, attempt), self.plan.module["target"], image)
-
-            seen = await self._site(SiteActivities.find_image, given, ImageOutcome, IMAGE_LOOK)
+            # A look of another time is another look.
+            seen = await self._step(f"image {n} {at()}", ImageOutcome, IMAGE_LOOK)
             if seen.status == "there":
                 return await local(RunActivities.image_found, ImageFound(self.id, image, seen.pinned))
             wait.check(seen, workflow.now())
@@ -160,12 +145,7 @@ class RunWorkflow:
 
     async def _pulled(self, n: int, pinned: str) -> None:
         await local(RunActivities.image_awaited, ImageAwaited(self.id, f"getting {pinned}"))
-
-        def given(attempt: int) -> PullInput:
-            key = self._key(f"pull {n}", attempt)
-            return PullInput(key, self.plan.module["target"], pinned, IMAGE_PULL.total_seconds())
-
-        await self._site(SiteActivities.pull_image, given, PullOutcome, IMAGE_PULL + IMAGE_PULL_ROOM)
+        await self._step(f"pull {n}", PullOutcome, IMAGE_PULL + IMAGE_PULL_ROOM)
 
     # -- deploy ---------------------------------------------------------------------------------------------------
 
@@ -175,7 +155,7 @@ class RunWorkflow:
             await self.phases.go("plan")
             # A plan that is made anew is another step: asking for the same one would return the old outcome.
             self.plans += 1
-            made = await self._site(SiteActivities.plan, self._planned, PlanOutcome)
+            made = await self._step(f"plan {self.plans}", PlanOutcome)
             answer = await local(RunActivities.record_plan, PlanRecord(self.id, at(), made))
             if answer.answer == "unchanged":
                 await self.phases.go("")
@@ -184,10 +164,7 @@ class RunWorkflow:
             if answer.answer == "stop":
                 raise StepCancelled(answer.reason)
             if answer.answer == "apply":
-                return await self._applied(made)
-
-    def _planned(self, attempt: int) -> ModuleInput:
-        return self._module(f"plan {self.plans}", attempt)
+                return await self._applied()
 
     async def _approved(self, answer: GateAnswer) -> GateAnswer:
         """One gate transaction decides; while it says wait, a vote, a window or a cancel rings."""
@@ -198,17 +175,9 @@ class RunWorkflow:
             answer = await local(RunActivities.gate, Boundary(self.id, "", at()))
         return answer
 
-    async def _applied(self, made: PlanOutcome) -> RunEnd:
+    async def _applied(self) -> RunEnd:
         await self.phases.go("apply")
-
-        def given(attempt: int) -> ApplyInput:
-            # The approved plan is what is applied. After the agent died in it, the rest is planned anew from the
-            # recovered state: what was created is not created twice, and what was not approved is refused.
-            if attempt == 1:
-                return ApplyInput(self._module("apply", attempt), plan_sha256=made.plan_sha256)
-            return ApplyInput(self._module("apply", attempt), approved=made.summary)
-
-        outcome = await self._site(SiteActivities.apply, given, ApplyOutcome)
+        outcome = await self._step("apply", ApplyOutcome)
         await self.phases.go("outputs")
         await local(RunActivities.record_apply, ApplyRecord(self.id, at(), outcome.outputs))
         if outcome.fault:
@@ -220,7 +189,7 @@ class RunWorkflow:
         """A plan, and nothing after it: what it says is judged when the run ends."""
         await self.phases.go("plan")
         self.plans = self.plan.plans
-        made = await self._site(SiteActivities.plan, self._planned, PlanOutcome)
+        made = await self._step(f"plan {self.plans}", PlanOutcome)
         answer = await local(RunActivities.record_plan, PlanRecord(self.id, at(), made))
         if answer.answer == "stop":
             raise StepCancelled(answer.reason)
@@ -231,12 +200,11 @@ class RunWorkflow:
 
     async def _destroy(self) -> RunEnd:
         """Remove, destroy, verify. Remove comes first and needs no Terraform state."""
-        module = self.plan.module
-        if module.get("owner_run"):
+        if self.plan.removes:
             await self.phases.go("remove")
-            await self._teardown(SiteActivities.remove, self._remove, RemoveOutcome)
+            await self._step("remove", RemoveOutcome)
         await self.phases.go("destroy")
-        await self._teardown(SiteActivities.destroy, lambda a: self._module("destroy", a), DestroyOutcome)
+        await self._step("destroy", DestroyOutcome)
         await self.phases.go("verify")
         answer = await self._verified()
         if not answer.empty:
@@ -244,25 +212,10 @@ class RunWorkflow:
         await self.phases.go("")
         return RunEnd(self.id, at(), changed=True)
 
-    def _remove(self, attempt: int) -> RemoveInput:
-        module = self.plan.module
-        return RemoveInput(self._key("remove", attempt), module["target"], module["owner_run"], module["owner_test"])
-
     async def _verified(self) -> VerifyAnswer:
         answer = VerifyAnswer(empty=False, left=[])
-        module = self.plan.module
         for look in range(1, VERIFY_TRIES + 1):
-            step = f"inventory {look}"
-
-            def given(attempt: int, step: str = step) -> InventoryInput:
-                return InventoryInput(
-                    self._key(step, attempt),
-                    module["target"],
-                    module.get("owner_run", ""),
-                    module.get("owner_test", ""),
-                )
-
-            seen = await self._teardown(SiteActivities.inventory, given, InventoryOutcome)
+            seen = await self._step(f"inventory {look}", InventoryOutcome)
             answer = await local(RunActivities.verify, Verified(self.id, seen, destroyed=True))
             if answer.empty:
                 return answer
@@ -271,57 +224,11 @@ class RunWorkflow:
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
-    def _key(self, step: str, attempt: int) -> StepKey:
-        return StepKey(self.id, "", step, attempt, self.plan.epoch)
-
-    def _module(self, step: str, attempt: int) -> ModuleInput:
-        module: dict[str, Any] = self.plan.module
-        return ModuleInput(
-            key=self._key(step, attempt),
-            target=module["target"],
-            path=module["path"],
-            variables=module.get("variables", {}),
-            network_cidr=module.get("network_cidr", ""),
-            machines=[MachineSpec(**m) for m in module.get("machines", [])],
-            labels=module.get("labels", {}),
-            environment=module.get("environment", ""),
-            bundle_sha256=bundle_sha256(str(module.get("bundle") or "")),
-        )
-
-    async def _site(
-        self,
-        method: Callable[[SiteActivities, P], Awaitable[T]],
-        given: Callable[[int], P],
-        outcome: type[T],
-        timeout: timedelta | None = None,
-    ) -> T:
-        return await self._recovered(site_queue(self.plan.agent), method, given, outcome, timeout)
-
-    async def _teardown(
-        self, method: Callable[[SiteActivities, P], Awaitable[T]], given: Callable[[int], P], outcome: type[T]
-    ) -> T:
-        return await self._recovered(teardown_queue(self.plan.agent), method, given, outcome)
-
-    async def _recovered(
-        self,
-        queue: str,
-        method: Callable[[SiteActivities, P], Awaitable[T]],
-        given: Callable[[int], P],
-        outcome: type[T],
-        timeout: timedelta | None = None,
-    ) -> T:
-        """A step of the site agent; when its agent died in it, the run is `recovering` until the next attempt."""
-        place = Place(queue, SITE_PICKUP, SITE_PATIENCE)
+    async def _step(self, step: str, outcome: type[T], timeout: timedelta | None = None) -> T:
+        """A step of the site agent, in the status that the run's row has."""
+        place = Place(SITE_PICKUP, SITE_PATIENCE)
         timeout = timeout or timedelta(seconds=self.plan.timeout_s)
-        attempt = lost = 0
-        while lost < RECOVERIES:
-            attempt += 1
-            try:
-                return await run_step(method, given(attempt), outcome, place=place, timeout=timeout)
-            except StepGone as e:
-                lost += e.counts
-                await local(RunActivities.recovering, Boundary(self.id, "", at(), detail=e.detail))
-        raise StepFailed(f"the site agent died {RECOVERIES} times in the same step")
+        return await run_step(Asked(self.id, "", step), outcome, place=place, timeout=timeout)
 
     async def _rung_or(self, timeout: timedelta) -> None:
         try:

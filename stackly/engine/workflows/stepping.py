@@ -1,31 +1,22 @@
 """One step of an agent, carried through lost heartbeats, dead agents and rolled-back histories."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
-from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from temporalio.converter import value_to_type
 
-    from stackly.engine.contracts.control import RunActivities, StepLook
-    from stackly.engine.contracts.steps import (
-        HEARTBEAT_TIMEOUT,
-        STEP_CANCELLED,
-        STEP_FAILED,
-        STEP_GONE,
-        STEP_INTERRUPTED,
-        STEP_REFUSED,
-        StepKey,
-    )
+    from stackly.engine.contracts.control import Asked, Expected, RunActivities
+    from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT, STEP_ACTIVITY, STEP_CANCELLED, StepKey
     from stackly.engine.contracts.timings import LOCAL_RETRY, LOCAL_TIMEOUT, STEP_LOOK_EVERY, STEP_RETRY
+    from stackly.engine.workflows.results import local_result
     from stackly.errors import Conflict, Faulty, Unavailable
 
-P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -35,10 +26,6 @@ class StepFailed(Faulty):
 
 class StepGone(Unavailable):
     """The agent's life that executed it is over; whether it had effects is not known."""
-
-    def __init__(self, detail: str = "", *, stopped: bool = False) -> None:
-        super().__init__(detail)
-        self.counts = not stopped  # of RECOVERIES: who is stopped politely comes back
 
 
 class StepCancelled(Conflict):
@@ -51,88 +38,86 @@ class AgentLost(Unavailable):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a step runs. `patience` is how long its queue may stand unserved before the agent counts as lost."""
+    """How a step's agent is waited for. `patience` is how long the step may stay untaken before its agent is lost."""
 
-    queue: str
     pickup: timedelta
     patience: timedelta
 
 
-async def run_step(
-    method: Callable[[Any, P], Awaitable[T]], given: P, outcome: type[T], *, place: Place, timeout: timedelta
-) -> T:
-    """Carry out one attempt of a step, whose key is `given.key` or `given.module.key`.
+async def run_step(asked: Asked, outcome: type[T], *, place: Place, timeout: timedelta) -> T:
+    """Carry a step out, through as many attempts as its row allows. Its outcome is what its row says.
 
-    A lost heartbeat is not the end of the step: its row in Postgres says what became of it (ENGINE rules 1 and 11).
+    The activity is a doorbell and a witness: what it answers, or how it ends, means nothing (ENGINE rules 1, 11, 23).
     Raises: StepFailed, StepGone, StepCancelled, AgentLost.
     """
-    key = _key_of(given)
-    asked_at = workflow.now()
+    rung: StepKey | None = None
+    since = workflow.now()
     while True:
-        try:
-            return await workflow.execute_activity_method(
-                method,
-                given,
-                task_queue=place.queue,
-                start_to_close_timeout=timeout,
-                schedule_to_start_timeout=place.pickup,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=STEP_RETRY,
-                summary=key.step,
-            )
-        except ActivityError as e:
-            found = await _after_error(e, key, outcome, asked_at, place)
-            if found is not None:
-                return found
+        found = await _expected(asked)
+        if found.outcome is not None:
+            return _stored(found.outcome, outcome)
+        if found.key is None:
+            raise _without_a_row(found)
+        if found.key != rung:
+            rung, since = found.key, workflow.now()
+        else:
+            # It was rung for already: its lease says what becomes of it, or its agent did not come yet.
+            await workflow.sleep(STEP_LOOK_EVERY)
+            _must_come(found, since, place)
+            if found.status == "running":
+                continue
+        await _ring(found, place, timeout)
 
 
-def _key_of(given: object) -> StepKey:
-    key = getattr(given, "key", None) or getattr(getattr(given, "module", None), "key", None)
-    assert isinstance(key, StepKey)
-    return key
+async def _expected(asked: Asked) -> Expected:
+    try:
+        return await local_result(RunActivities.expect, asked, timeout=LOCAL_TIMEOUT, retry=LOCAL_RETRY)
+    except (ActivityError, ApplicationError) as e:
+        raise as_ours(e) from e
 
 
-async def _after_error(e: ActivityError, key: StepKey, outcome: type[T], asked_at: datetime, place: Place) -> T | None:
-    """The outcome when the row has it; None when the step should be asked for again."""
-    if isinstance(e.cause, ApplicationError):
-        raise_told(e.cause)
-        await workflow.sleep(STEP_LOOK_EVERY)  # the agent could not reach the gateway: ask again
-        return None
-    if not isinstance(e.cause, TemporalTimeoutError):
-        raise StepFailed(str(e.cause or e)) from e
-    look = await _settled(key)
-    if look.status == "done" and look.outcome is not None:
-        return _stored(look.outcome, outcome)
-    if look.status == "gone":
-        raise StepGone(look.reason, stopped=look.stopped)
-    if look.cancelled:
-        raise StepCancelled("cancelled")
-    if workflow.now() - asked_at > place.patience:
-        raise AgentLost(f"no agent took {key.step} within {place.patience.total_seconds():.0f} s ({place.queue})")
-    return None
+def _without_a_row(found: Expected) -> Exception:
+    if found.status == "cancelled":
+        return StepCancelled("cancelled")
+    return StepGone(found.reason) if found.status == "gone" else StepFailed(found.reason)
 
 
-def raise_told(cause: ApplicationError) -> None:
-    message = cause.message or "the step failed"
-    if cause.type in {STEP_GONE, STEP_INTERRUPTED}:
-        raise StepGone(message, stopped=cause.type == STEP_INTERRUPTED)
-    if cause.type == STEP_CANCELLED:
-        raise StepCancelled(message)
-    if cause.type == STEP_REFUSED:
-        raise StepFailed(message)
-    if cause.type == STEP_FAILED or cause.non_retryable:
-        raise StepFailed(message)
+def _must_come(found: Expected, since: datetime, place: Place) -> None:
+    """Raises: AgentLost."""
+    if found.status == "expected" and workflow.now() - since > place.patience:
+        assert found.key is not None, "what is expected has a row"
+        seconds = place.patience.total_seconds()
+        raise AgentLost(f"no agent took {found.key.step} within {seconds:.0f} s ({found.queue})")
 
 
-async def _settled(key: StepKey) -> StepLook:
-    """Wait while the step's row says that it runs: the reaper marks it gone when its lease stands still."""
-    while True:
-        look = await workflow.execute_local_activity_method(
-            RunActivities.look, key, start_to_close_timeout=LOCAL_TIMEOUT, retry_policy=LOCAL_RETRY
+async def _ring(found: Expected, place: Place, timeout: timedelta) -> None:
+    """Ask the agent to begin, and wait while it works. Nothing that comes of this is believed but by the row."""
+    assert found.key is not None, "what is rung for has a row"
+    try:
+        await workflow.execute_activity(
+            STEP_ACTIVITY,
+            found.key,
+            result_type=RawValue,
+            task_queue=found.queue,
+            start_to_close_timeout=timeout,
+            schedule_to_start_timeout=place.pickup,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=STEP_RETRY,
+            summary=found.key.step,
         )
-        if look.status != "running":
-            return look
-        await workflow.sleep(STEP_LOOK_EVERY)
+    except ActivityError as e:
+        if is_cancelled_exception(e):
+            raise
+
+
+def as_ours(e: ActivityError | ApplicationError) -> StepCancelled | StepFailed:
+    """What a control activity's error means to the run."""
+    # A local activity's own error comes as it is; only a remote one's is the cause of another.
+    cause = e.cause if isinstance(e, ActivityError) else e
+    if not isinstance(cause, ApplicationError):
+        return StepFailed(str(cause or e))
+    message = cause.message or "the step failed"
+    return StepCancelled(message) if cause.type == STEP_CANCELLED else StepFailed(message)
 
 
 def _stored(outcome: dict[str, Any], kind: type[T]) -> T:

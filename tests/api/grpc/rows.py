@@ -1,7 +1,9 @@
 """Rows that gateway tests stand on: an account, a stack, a benchmark run with one test, agents."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 
@@ -9,6 +11,7 @@ from stackly.agents import service as agents
 from stackly.db import Session, Transactions
 from stackly.engine.contracts.steps import StepKey
 from stackly.ids import new_id
+from stackly.runs import steps
 
 STATE_OF = {
     "version": 4,
@@ -122,6 +125,16 @@ async def make_world(transactions: Transactions, *, name: str = "acme", kind: st
             {"run": run, "state": test_state, "agent": site},
         )
     return World(account, run, "oltp", state, test_state, site, issued.token, bundle)
+
+
+GIVEN = {"what": "the row says"}
+
+
+async def expect(transactions: Transactions, key: StepKey, agent: str, given: Mapping[str, Any] = GIVEN) -> StepKey:
+    """As the control plane does before it asks: the row."""
+    async with transactions() as session:
+        await steps.expect(session, key, agent, given)
+    return key
 
 
 async def sql(transactions: Transactions, statement: str, **values: object) -> list[tuple[object, ...]]:

@@ -13,7 +13,7 @@ from stackly.agents.authority import Authority
 from stackly.db import Transactions
 from stackly.errors import Denied, Unauthenticated, Unavailable
 from tests.api.grpc.conftest import Connect, Doors
-from tests.api.grpc.rows import World, make_world, sql, terraform_state
+from tests.api.grpc.rows import World, expect, make_world, sql, terraform_state
 
 
 async def refused(identity: Identity) -> str:
@@ -116,14 +116,16 @@ async def test_an_edge_agent_touches_its_test_only(
     doors: Doors, world: World, connect: Connect, tmp_path: Path
 ) -> None:
     other = await make_world(doors.transactions, name="other")
-    gateway = await connect(await doors.edge(world))
-    assert (await gateway.begin_step(world.key("measure"), "i")).verdict == "GRANTED"
+    edge = await doors.edge(world)
+    gateway = await connect(edge)
+    own = await expect(doors.transactions, world.key("measure 1"), edge.agent_id)
+    assert (await gateway.begin_step(own, "i")).verdict == "GRANTED"
     artifact = tmp_path / "a"
     artifact.write_bytes(b"x")
     for attempt in (
-        lambda: gateway.begin_step(other.key("measure"), "i"),
-        lambda: gateway.begin_step(world.key("plan", test=""), "i"),
-        lambda: gateway.renew_step(other.key("measure"), "i"),
+        lambda: gateway.begin_step(other.key("measure 1"), "i"),
+        lambda: gateway.begin_step(world.key("plan 1", test=""), "i"),
+        lambda: gateway.renew_step(other.key("measure 1"), "i"),
         lambda: gateway.put_artifact(other.run, other.test, "x", artifact, "text/plain"),
         lambda: gateway.write_state(world.run, world.test, 1, terraform_state(1)),
         lambda: gateway.read_state(world.key()),
@@ -133,12 +135,44 @@ async def test_an_edge_agent_touches_its_test_only(
             await attempt()
 
 
+@pytest.mark.parametrize("step", ["measure 1", "apply", "boot", "destroy", "inventory 1", "remove", "anything"])
+async def test_an_edge_agent_begins_nothing_that_is_anothers(
+    doors: Doors, world: World, connect: Connect, step: str
+) -> None:
+    """Whether a row expects it of the other machine's agent, of the site agent, or nobody expects it."""
+    database, load = await doors.edge(world, "db"), await doors.edge(world, "load")
+    attacker = await connect(database)
+    for owner in (None, load.agent_id if step == "measure 1" else world.site):
+        if owner is not None:
+            await expect(doors.transactions, world.key(step), owner)
+        refused = await attacker.begin_step(world.key(step), "i")
+        assert (refused.verdict, refused.refusal, refused.given) == ("REFUSED", "UNEXPECTED", None)
+        assert not await attacker.end_step(world.key(step), "i", '{"ok": true, "value": {}}')
+        assert await attacker.renew_step(world.key(step), "i") == (False, False)
+    assert {row[0] for row in await sql(doors.transactions, "SELECT status FROM steps")} <= {"expected"}
+    recorded = "SELECT subject, payload->>'step' FROM events WHERE name = 'step_refused'"
+    assert await sql(doors.transactions, recorded) == [(f"agent/{database.agent_id}", step)]
+
+
+async def test_an_agent_that_asks_for_anything_fills_no_table(doors: Doors, world: World, connect: Connect) -> None:
+    attacker = await connect(await doors.edge(world))
+    for n in range(1, 30):
+        await attacker.begin_step(world.key(f"measure {n}"), "i")
+        await attacker.begin_step(world.key(f"x{n}"), "i")
+    assert await sql(doors.transactions, "SELECT count(*) FROM events WHERE name = 'step_refused'") == [(2,)]
+    assert await sql(doors.transactions, "SELECT count(*) FROM steps") == [(0,)]
+
+
 async def test_a_site_agent_touches_the_runs_it_was_given(doors: Doors, world: World, connect: Connect) -> None:
     other = await make_world(doors.transactions, name="other")
     gateway = await connect(await doors.enrol(world.site_token))
-    assert (await gateway.begin_step(world.key(), "i")).verdict == "GRANTED"
+    own = await expect(doors.transactions, world.key(), world.site)
+    assert (await gateway.begin_step(own, "i")).verdict == "GRANTED"
+    await expect(doors.transactions, other.key(), other.site)
     with pytest.raises(Denied):
         await gateway.begin_step(other.key(), "i")
+    recorded = "SELECT subject, payload->>'run', payload->>'refusal' FROM events WHERE name = 'step_refused'"
+    assert await sql(doors.transactions, recorded) == [(f"agent/{world.site}", other.run, "not-yours")]
     with pytest.raises(Denied):
         await gateway.write_state(other.run, other.test, 1, terraform_state(1))
 

@@ -38,6 +38,7 @@ async def test_one_that_ended_before_or_after_enrolment_is_gone_and_its_test_is_
 ) -> None:
     issued = await _issued(doors.transactions, world)
     async with doors.transactions() as session:
+        await steps.expect(session, world.key("prepare"), issued.agent.id, {})
         await steps.begin(session, world.key("prepare"), issued.agent.id, "life")
     await sql(doors.transactions, "DELETE FROM outbox")
     await _beat(doors, connect, world, _ended(world, issued.agent.id, issued.token, " no free memory"))

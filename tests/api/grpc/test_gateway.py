@@ -3,15 +3,18 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.gateway import Gateway
+from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Conflict, Invalid, NotFound
 from stackly.wire import gateway_pb2 as wire
 from tests.api.grpc.conftest import Connect, Doors
-from tests.api.grpc.rows import World, sql, terraform_state
+from tests.api.grpc.rows import GIVEN, World, expect, sql, terraform_state
 
 
 @pytest.fixture
@@ -20,36 +23,57 @@ async def site(doors: Doors, world: World, connect: Connect) -> Gateway:
 
 
 OK = json.dumps({"ok": True, "value": {"n": 1}})
+Expected = Callable[..., Awaitable[StepKey]]
 
 
-async def test_a_step_is_granted_once_under_a_race(site: Gateway, world: World) -> None:
-    verdicts = [b.verdict for b in await asyncio.gather(*(site.begin_step(world.key(), "one") for _ in range(20)))]
-    assert sorted(verdicts) == ["ATTACH"] * 19 + ["GRANTED"]
+async def refusals(doors: Doors) -> list[tuple[object, ...]]:
+    return await sql(
+        doors.transactions,
+        "SELECT subject, payload->>'step', payload->>'refusal' FROM events WHERE name = 'step_refused' ORDER BY id",
+    )
 
 
-async def test_a_stored_outcome_answers_every_later_begin(site: Gateway, world: World) -> None:
-    await site.begin_step(world.key(), "one")
-    assert await site.end_step(world.key(), "one", OK)
-    assert await site.end_step(world.key(), "one", OK)
-    assert not await site.end_step(world.key(), "one", json.dumps({"ok": False}))
-    begun = await site.begin_step(world.key(), "two")
-    assert (begun.verdict, begun.outcome) == ("DONE", {"ok": True, "value": {"n": 1}})
+@pytest.fixture
+def expected(world: World, doors: Doors) -> Expected:
+    async def row(step: str = "apply", **more: Any) -> StepKey:
+        return await expect(doors.transactions, world.key(step, **more), world.site)
+
+    return row
 
 
-async def test_another_life_never_spawns(site: Gateway, world: World, doors: Doors) -> None:
-    await site.begin_step(world.key(), "one")
-    assert (await site.begin_step(world.key(), "two")).verdict == "GONE"
+async def test_a_step_is_granted_once_under_a_race(site: Gateway, expected: Expected) -> None:
+    key = await expected()
+    begun = await asyncio.gather(*(site.begin_step(key, "one") for _ in range(20)))
+    assert sorted(b.verdict for b in begun) == ["ATTACH"] * 19 + ["GRANTED"]
+    assert {json.dumps(b.given) for b in begun} == {json.dumps(GIVEN)}
+
+
+async def test_a_stored_outcome_ends_every_later_begin(site: Gateway, expected: Expected, doors: Doors) -> None:
+    key = await expected()
+    await site.begin_step(key, "one")
+    assert await site.end_step(key, "one", OK)
+    assert await site.end_step(key, "one", OK)
+    assert not await site.end_step(key, "one", json.dumps({"ok": False}))
+    assert (await site.begin_step(key, "two")).verdict == "DONE"
+    assert await sql(doors.transactions, "SELECT outcome FROM steps") == [({"ok": True, "value": {"n": 1}},)]
+
+
+async def test_another_life_never_spawns(site: Gateway, world: World, doors: Doors, expected: Expected) -> None:
+    key = await expected()
+    await site.begin_step(key, "one")
+    assert (await site.begin_step(key, "two")).verdict == "GONE"
     owners = await site.report_gone("two")
     assert set(owners) == {(world.run, "", 1), (world.run, world.test, 1)}
     assert await site.list_owners() == {(world.run, ""), (world.run, world.test)}
-    assert await sql(doors.transactions, "SELECT status FROM steps") == [("gone",)]
+    assert await sql(doors.transactions, "SELECT status, gone_by FROM steps") == [("gone", "died")]
     assert ("test-ring", f"{world.run}/{world.test}") in await sql(doors.transactions, "SELECT kind, key FROM outbox")
-    assert not await site.end_step(world.key(), "one", OK)
-    assert (await site.begin_step(world.key(attempt=2), "two")).verdict == "GRANTED"
+    assert not await site.end_step(key, "one", OK)
+    assert (await site.begin_step(world.key(attempt=2), "two")).refusal == "UNEXPECTED"
+    assert (await site.begin_step(await expected(attempt=2), "two")).verdict == "GRANTED"
 
 
-async def test_to_ask_for_owners_ends_nothing(site: Gateway, world: World, doors: Doors) -> None:
-    await site.begin_step(world.key(), "one")
+async def test_to_ask_for_owners_ends_nothing(site: Gateway, world: World, doors: Doors, expected: Expected) -> None:
+    await site.begin_step(await expected(), "one")
     assert (world.run, world.test) in await site.list_owners()
     assert await sql(doors.transactions, "SELECT status FROM steps") == [("running",)]
     await sql(doors.transactions, "UPDATE operations SET status = 'succeeded'")
@@ -58,35 +82,37 @@ async def test_to_ask_for_owners_ends_nothing(site: Gateway, world: World, doors
     assert await site.list_owners() == set()
 
 
-async def test_a_stale_epoch_is_refused_whichever_way_it_differs(site: Gateway, world: World, doors: Doors) -> None:
+async def test_a_stale_epoch_is_refused_whichever_way_it_differs(
+    site: Gateway, world: World, doors: Doors, expected: Expected
+) -> None:
     await sql(doors.transactions, "UPDATE stack_states SET epoch = 5")
-    for epoch in (1, 4, 6, 99):
-        assert (await site.begin_step(world.key(f"s{epoch}", epoch=epoch), "one")).verdict == "REFUSED"
-    assert (await site.begin_step(world.key(epoch=5), "one")).verdict == "GRANTED"
+    for n, epoch in enumerate((1, 4, 6, 99), 1):
+        key = await expected(attempt=n, epoch=epoch)
+        assert (await site.begin_step(key, "one")).refusal == "STALE_EPOCH"
+    current = await expected("boot", epoch=5)
+    assert (await site.begin_step(world.key("boot", epoch=4), "one")).refusal == "STALE_EPOCH"
+    assert (await site.begin_step(current, "one")).verdict == "GRANTED"
     await sql(doors.transactions, "UPDATE stack_states SET holder = 'another'")
-    assert (await site.begin_step(world.key("boot", epoch=5), "one")).verdict == "REFUSED"
-    assert await site.renew_step(world.key(epoch=5), "one") == (False, False)
+    assert (await site.begin_step(await expected("apply", attempt=9, epoch=5), "one")).refusal == "STALE_EPOCH"
+    assert await site.renew_step(current, "one") == (False, False)
 
 
-async def test_a_cancel_refuses_all_but_taking_down(site: Gateway, world: World, doors: Doors) -> None:
-    assert (await site.begin_step(world.key("apply"), "one")).verdict == "GRANTED"
-    assert await site.renew_step(world.key("apply"), "one") == (True, False)
+async def test_a_cancel_refuses_what_is_expected(site: Gateway, doors: Doors, expected: Expected) -> None:
+    running, waiting = await expected("apply"), await expected("boot")
+    assert (await site.begin_step(running, "one")).verdict == "GRANTED"
+    assert await site.renew_step(running, "one") == (True, False)
     await sql(doors.transactions, "UPDATE operations SET cancel_requested = true")
-    assert await site.renew_step(world.key("apply"), "one") == (True, True)
-    refused = await site.begin_step(world.key("boot"), "one")
-    assert (refused.verdict, refused.refusal) == ("REFUSED", "CANCELLED")
-    for step in ("remove", "destroy", "inventory", "inventory-2"):
-        assert (await site.begin_step(world.key(step), "one")).verdict == "GRANTED"
-    await sql(doors.transactions, "UPDATE operations SET kind = 'destroy'")
-    assert (await site.begin_step(world.key("boot"), "one")).verdict == "GRANTED"
+    assert await site.renew_step(running, "one") == (True, True)
+    assert (await site.begin_step(waiting, "one")).refusal == "CANCELLED"
 
 
-async def test_nothing_begins_in_a_run_that_ended(site: Gateway, world: World, doors: Doors) -> None:
-    await sql(doors.transactions, "UPDATE tests SET status = 'failed'")
-    assert (await site.begin_step(world.key(), "one")).verdict == "REFUSED"
-    await sql(doors.transactions, "UPDATE tests SET status = 'running'")
-    await sql(doors.transactions, "UPDATE operations SET status = 'failed'")
-    assert (await site.begin_step(world.key(), "one")).verdict == "REFUSED"
+async def test_a_cancel_does_not_stop_a_destroy(site: Gateway, world: World, doors: Doors, expected: Expected) -> None:
+    await sql(
+        doors.transactions,
+        "UPDATE operations SET kind = 'destroy', status = 'tearing_down', cancel_requested = true",
+    )
+    for step in ("remove", "destroy", "inventory 1"):
+        assert (await site.begin_step(await expected(step, test=""), "one")).verdict == "GRANTED"
 
 
 @pytest.mark.parametrize(
@@ -94,16 +120,21 @@ async def test_nothing_begins_in_a_run_that_ended(site: Gateway, world: World, d
     [
         ("UPDATE operations SET cancel_requested = true", "CANCELLED"),
         ("UPDATE tests SET status = 'failed'", "OVER"),
+        ("UPDATE operations SET status = 'failed'", "OVER"),
         ("UPDATE stack_states SET epoch = 5", "STALE_EPOCH"),
         ("UPDATE stack_states SET holder = 'another'", "STALE_EPOCH"),
+        ("UPDATE tests SET status = 'tearing_down'", "UNEXPECTED"),
+        ("UPDATE operations SET kind = 'deploy'", "UNEXPECTED"),
     ],
 )
 async def test_a_refusal_carries_its_reason_as_a_type(
-    site: Gateway, world: World, doors: Doors, break_it: str, refusal: str
+    site: Gateway, world: World, doors: Doors, expected: Expected, break_it: str, refusal: str
 ) -> None:
+    key = await expected()
     await sql(doors.transactions, break_it)
-    refused = await site.begin_step(world.key(), "one")
-    assert (refused.verdict, refused.refusal) == ("REFUSED", refusal)
+    refused = await site.begin_step(key, "one")
+    assert (refused.verdict, refused.refusal, refused.given) == ("REFUSED", refusal, None)
+    assert await refusals(doors) == [(f"agent/{world.site}", "apply", refusal.lower())]
 
 
 INTERRUPTED = {"ok": False, "slug": "interrupted", "detail": "x", "interruption": "STOPPED"}
@@ -112,22 +143,24 @@ CANCELLED = {"ok": False, "slug": "cancelled", "detail": "the agent is stopping"
 
 @pytest.mark.parametrize("outcome", [INTERRUPTED, INTERRUPTED | {"interruption": "CUT_OFF"}, CANCELLED])
 async def test_an_interrupted_attempt_is_gone_and_not_cancelled(
-    site: Gateway, world: World, doors: Doors, outcome: dict[str, object]
+    site: Gateway, doors: Doors, expected: Expected, outcome: dict[str, object]
 ) -> None:
     """Also where an agent of an earlier release calls it cancelled, and nobody cancelled."""
-    await site.begin_step(world.key(), "one")
-    assert await site.end_step(world.key(), "one", json.dumps(outcome))
-    assert await site.end_step(world.key(), "one", json.dumps(outcome))
+    key = await expected()
+    await site.begin_step(key, "one")
+    assert await site.end_step(key, "one", json.dumps(outcome))
+    assert await site.end_step(key, "one", json.dumps(outcome))
     [(status, kept, gone_by)] = await sql(doors.transactions, "SELECT status, outcome, gone_by FROM steps")
     assert (status, kept) == ("gone", None)
     assert gone_by == {"CUT_OFF": "cut_off"}.get(str(outcome.get("interruption")), "stopped")
-    assert not await site.end_step(world.key(), "one", OK)
+    assert not await site.end_step(key, "one", OK)
 
 
-async def test_a_cancelled_attempt_is_done(site: Gateway, world: World, doors: Doors) -> None:
-    await site.begin_step(world.key(), "one")
+async def test_a_cancelled_attempt_is_done(site: Gateway, doors: Doors, expected: Expected) -> None:
+    key = await expected()
+    await site.begin_step(key, "one")
     await sql(doors.transactions, "UPDATE operations SET cancel_requested = true")
-    assert await site.end_step(world.key(), "one", json.dumps(CANCELLED))
+    assert await site.end_step(key, "one", json.dumps(CANCELLED))
     assert await sql(doors.transactions, "SELECT status FROM steps") == [("done",)]
 
 
@@ -161,7 +194,9 @@ async def test_the_tree_is_the_runs_bundle(site: Gateway, world: World, doors: D
     with pytest.raises(NotFound):
         await site.read_tree(world.key())
     content = bytes(range(256)) * 10_000
-    await doors.store.put(world.bundle, content)
+    key = f"code/{hashlib.sha256(content).hexdigest()}.tar.gz"
+    await sql(doors.transactions, "UPDATE operations SET spec = jsonb_build_object('bundle', CAST(:k AS text))", k=key)
+    await doors.store.put(key, content)
     assert await site.read_tree(world.key()) == content
 
 
