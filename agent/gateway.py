@@ -1,4 +1,4 @@
-"""The one service an agent speaks to besides Temporal: AgentGateway over mTLS."""
+"""The one service an agent speaks to: AgentGateway over mTLS."""
 
 import hashlib
 import json
@@ -87,7 +87,6 @@ class Identity:
     certificate_pem: bytes
     ca_pem: bytes
     gateway: str
-    temporal: str
     namespace: str
     keys: Mapping[str, Any] = field(repr=False)
     credentials: Credentials | None
@@ -130,7 +129,6 @@ async def enrol(
         certificate_pem=reply.certificate_pem,
         ca_pem=reply.ca_pem,
         gateway=reply.gateway_address,
-        temporal=reply.temporal_address,
         namespace=reply.namespace,
         keys=json.loads(reply.keys_json),
         credentials=Credentials(**given) if given else None,

@@ -1,23 +1,21 @@
 """`stackly-agent site|edge`: enrol, beat, work, until the end of the process or of the test."""
 
 import asyncio
-import base64
 import contextlib
-import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
-from agent import gateway as gateways
 from agent.gateway import Gateway, Identity
+from agent.identity import identify
 from agent.outbox import Outbox, patiently
 from agent.sandbox.isolation import Isolation, find, required
 from agent.sandbox.users import Users
@@ -36,78 +34,17 @@ from agent.steps import Steps
 from agent.workdir import write_private
 from agent.worker import Polling, connect, edge_workers, polling, site_workers
 from stackly import clock, log
-from stackly.errors import Denied, NotFound, StacklyError, Unauthenticated, Unavailable, of_os, reason_of
+from stackly.errors import StacklyError, Unavailable, of_os, reason_of
 from stackly.ids import new_id
 
 if TYPE_CHECKING:
     from agent.site import SiteWork
 
 _log = log.get("agent")
-_RENEW_BEFORE = timedelta(hours=12)
-_BYTES = frozenset({"key_pem", "certificate_pem", "ca_pem"})
-
-
-# -- who we are -----------------------------------------------------------------------------------------------------
-
-
-def _saved(path: Path) -> Identity | None:
-    """The site agent's identity of an earlier life, while its certificate is good for long enough."""
-    try:
-        told = json.loads(path.read_bytes())
-        for name in _BYTES:
-            told[name] = base64.b64decode(told[name])
-        identity = Identity(**told)
-        until = x509.load_pem_x509_certificate(identity.certificate_pem).not_valid_after_utc
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return identity if until - clock.now() > _RENEW_BEFORE else None
-
-
-def _save(path: Path, identity: Identity) -> None:
-    told = {f.name: getattr(identity, f.name) for f in fields(identity)}
-    for name in _BYTES:
-        told[name] = base64.b64encode(told[name]).decode()
-    write_private(path, json.dumps(told, default=str).encode())
-
-
-async def _still_ours(identity: Identity, given: EnrolmentFile | None) -> bool:
-    """Another CA, another agent, or a row that does not count any more: enrol anew."""
-    if given is not None and (given.agent_id, given.ca_pem) != (identity.agent_id, identity.ca_pem):
-        return False
-    gateway = Gateway(identity)
-    try:
-        revoked, _ = await patiently(lambda: gateway.heartbeat("enrolling", version(), {}, polling=False))
-    except (Denied, Unauthenticated):
-        return False
-    finally:
-        await gateway.close()
-    return not revoked
-
-
-async def identify(settings: AgentSettings, given: EnrolmentFile | None, able: dict[str, object]) -> Identity:
-    """Raises: Unauthenticated when the token is used up; NotFound without a token."""
-    saved_at = settings.home / "identity.json"
-    if settings.role == "site" and (saved := _saved(saved_at)) is not None and await _still_ours(saved, given):
-        return saved
-    if given is None:
-        raise NotFound("This agent has no valid certificate; start it with --enrolment and a fresh token.")
-    identity = await patiently(
-        lambda: gateways.enrol(given.enrol_address, given.ca_pem, given.token, version=version(), capabilities=able)
-    )
-    if identity.role != settings.role:
-        raise Denied(f"This token is for a {identity.role} agent, not for a {settings.role} agent.")
-    if settings.role == "site":
-        _save(saved_at, identity)
-    return identity
-
-
 LookAround = Callable[[], Awaitable[Mapping[str, object]]]
 _LOOK_AROUND_S = 10.0
 # A certificate this near its end is exchanged: the process ends when it is idle, and its supervisor starts it anew.
 _RETIRE_BEFORE = timedelta(hours=11)
-
-
-# -- one life -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

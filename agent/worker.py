@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.converter import value_to_type
+from temporalio.service import GrpcCompression, RPCError, TLSConfig
 from temporalio.worker import Worker
 
 from agent.context import StepContext
@@ -148,17 +149,22 @@ def codec_of(identity: Identity) -> EncryptedPayloads:
 
 
 async def connect(identity: Identity) -> Client:
-    """Raises: Unavailable when Temporal does not answer."""
+    """Temporal through the gateway, which passes on what an activity worker needs. Raises: Unavailable."""
+    tls = TLSConfig(
+        server_root_ca_cert=identity.ca_pem, client_cert=identity.certificate_pem, client_private_key=identity.key_pem
+    )
     try:
         async with asyncio.timeout(_CONNECT_S):
             return await Client.connect(
-                identity.temporal,
+                identity.gateway,
                 namespace=identity.namespace,
                 data_converter=data_converter(codec_of(identity)),
                 identity=f"{identity.role}/{identity.agent_id}",
+                tls=tls,
+                grpc_compression=GrpcCompression.NONE,  # payloads are ciphertext
             )
-    except (RuntimeError, TimeoutError) as e:
-        raise Unavailable(f"Temporal at {identity.temporal} is not reachable; it is retried.") from e
+    except (RuntimeError, TimeoutError, RPCError) as e:
+        raise Unavailable(f"Temporal cannot be reached through {identity.gateway}; it is retried.") from e
 
 
 def _worker(client: Client, queue: str, own: StepWorker, slots: int, settings: AgentSettings) -> Worker:

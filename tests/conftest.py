@@ -166,7 +166,11 @@ async def session(transactions: db.Transactions) -> AsyncIterator[AsyncConnectio
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A real dev server whose workflows skip time; `with temporal.with_time_skipping_disabled():` for the others."""
     server = Path(sys.executable).parent / "temporal"
-    flags = ("frontend.WorkflowTimeSkippingEnabled=true", "history.transferProcessorMaxPollRPS=1000")
+    flags = (
+        "frontend.WorkflowTimeSkippingEnabled=true",
+        "history.transferProcessorMaxPollRPS=1000",
+        "frontend.enableCancelWorkerPollsOnShutdown=true",
+    )
     environment = await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=str(server),
         dev_server_log_level="error",

@@ -1,6 +1,6 @@
 """Machines on a Docker daemon: a private network per test, and per machine one container that is its address.
 
-The edge agent is a process of this host, in the host's network, so that it reaches gateway and Temporal on
+The edge agent is a process of this host, in the host's network, so that it reaches the gateway on
 127.0.0.1; database and load join the machine's network namespace (`container` and `network_namespace` in the
 enrolment entry). Everything carries our labels, so that remove and inventory need nothing else.
 """

@@ -1,7 +1,7 @@
 """SQL of agents and their enrolments."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -192,6 +192,15 @@ async def mark_silent(session: Session, silent: timedelta) -> list[Agent]:
         {"silent": silent},
     )
     return [_agent(r) for r in rows.mappings()]
+
+
+async def list_counting(session: Session, agents: Collection[str]) -> set[tuple[str, str]]:
+    """(agent, certificate) of those of these agents that are neither revoked nor gone."""
+    rows = await session.execute(
+        text("SELECT id, certificate FROM agents WHERE id = ANY(:ids) AND status NOT IN ('revoked','gone')"),
+        {"ids": list(agents)},
+    )
+    return {(agent, certificate or "") for agent, certificate in rows.all()}
 
 
 async def set_status(session: Session, agent: str, status: AgentStatus) -> Agent:

@@ -182,7 +182,7 @@ def _agent(home: Home, config: Config) -> Component:
         argv=_python("agent.main", "site", "--home", str(data), "--enrolment", str(home.enrolment)),
         cwd=home.run("agent"),
         address=config.address("gateway"),
-        ready=connected(config.ports["temporal"]),
+        ready=connected(config.ports["gateway"]),
         needs=("gateway", "control"),
         once=(_python("stackly.local.terraform"),),
         before=(_python("stackly.local.bootstrap", "enrolment"),),

@@ -65,14 +65,13 @@ class EnrolRequest(_message.Message):
     def __init__(self, token: _Optional[str] = ..., public_key_pem: _Optional[bytes] = ..., version: _Optional[str] = ..., capabilities_json: _Optional[str] = ...) -> None: ...
 
 class EnrolReply(_message.Message):
-    __slots__ = ("agent_id", "role", "account_id", "certificate_pem", "ca_pem", "gateway_address", "temporal_address", "namespace", "keys_json", "credentials_json", "run", "test", "machine", "deadline")
+    __slots__ = ("agent_id", "role", "account_id", "certificate_pem", "ca_pem", "gateway_address", "namespace", "keys_json", "credentials_json", "run", "test", "machine", "deadline")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     CA_PEM_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ADDRESS_FIELD_NUMBER: _ClassVar[int]
-    TEMPORAL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     KEYS_JSON_FIELD_NUMBER: _ClassVar[int]
     CREDENTIALS_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -86,7 +85,6 @@ class EnrolReply(_message.Message):
     certificate_pem: bytes
     ca_pem: bytes
     gateway_address: str
-    temporal_address: str
     namespace: str
     keys_json: str
     credentials_json: str
@@ -94,7 +92,7 @@ class EnrolReply(_message.Message):
     test: str
     machine: str
     deadline: str
-    def __init__(self, agent_id: _Optional[str] = ..., role: _Optional[str] = ..., account_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., gateway_address: _Optional[str] = ..., temporal_address: _Optional[str] = ..., namespace: _Optional[str] = ..., keys_json: _Optional[str] = ..., credentials_json: _Optional[str] = ..., run: _Optional[str] = ..., test: _Optional[str] = ..., machine: _Optional[str] = ..., deadline: _Optional[str] = ...) -> None: ...
+    def __init__(self, agent_id: _Optional[str] = ..., role: _Optional[str] = ..., account_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., gateway_address: _Optional[str] = ..., namespace: _Optional[str] = ..., keys_json: _Optional[str] = ..., credentials_json: _Optional[str] = ..., run: _Optional[str] = ..., test: _Optional[str] = ..., machine: _Optional[str] = ..., deadline: _Optional[str] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("incarnation", "version", "capabilities_json", "polling", "inventory_json")

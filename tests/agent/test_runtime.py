@@ -121,6 +121,11 @@ class Look:
         )
 
 
+def _as_an_earlier_release_kept_it(identity: Path, temporal: str) -> None:
+    told = json.loads(identity.read_text()) | {"temporal": temporal}
+    identity.write_text(json.dumps(told))
+
+
 async def test_a_site_agent_works_until_it_is_told_to_stop(
     platform: Platform, temporal: WorkflowEnvironment, tmp_path: Path
 ) -> None:
@@ -156,10 +161,13 @@ async def test_a_site_agent_works_until_it_is_told_to_stop(
             assert await asyncio.wait_for(process.wait(), 30) == 0
         rows = await sql(platform.transactions, "SELECT step, status, outcome->>'ok' FROM steps ORDER BY step")
         assert rows == [("inventory 1", "done", "true"), ("inventory 2", "done", "true")]
+        assert platform.client.service_client.config.target_host not in (home / "identity.json").read_text()
+        _as_an_earlier_release_kept_it(home / "identity.json", "127.0.0.1:7233")
         await sql(platform.transactions, "UPDATE agents SET status = 'offline'")
         async with running(home, "site", None):  # the certificate of its earlier life is still good
             await until(is_online)
     assert (home / "identity.json").stat().st_mode & 0o777 == 0o600
+    assert "127.0.0.1:7233" not in (home / "identity.json").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Who is calling: the client certificate says it, and the row says whether it still counts. Never the message."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
 import grpc
@@ -114,6 +114,12 @@ class Callers:
             self._known.clear()
         self._known[agent_id, serial] = (found, clock.monotonic())
         return found
+
+    async def still_count(self, known: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these (agent, certificate) that count now. Raises: Unavailable."""
+        async with self._transactions() as session:
+            counting = await store.list_counting(session, {agent for agent, _ in known})
+        return counting.intersection(known)
 
 
 def _certificate(context: Context) -> tuple[str, str, str]:

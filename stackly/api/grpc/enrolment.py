@@ -66,7 +66,6 @@ class EnrolmentDoor(AgentGatewayServicer):
             certificate_pem=made.certificate.pem,
             ca_pem=self._authority.ca_pem,
             gateway_address=self._places.gateway,
-            temporal_address=self._places.temporal,
             namespace=self._places.namespace,
             keys_json=json.dumps(self._payload_keys(made.agent)),
             credentials_json=json.dumps(self._credentials(made.agent)),

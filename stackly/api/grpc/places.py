@@ -9,5 +9,4 @@ class Places:
 
     gateway: str
     enrol: str
-    temporal: str
     namespace: str

@@ -15,6 +15,9 @@ from stackly.api.grpc.callers import Callers
 from stackly.api.grpc.enrolment import EnrolmentDoor
 from stackly.api.grpc.gateway import Gateway
 from stackly.api.grpc.places import Places
+from stackly.api.grpc.polls import Polls
+from stackly.api.grpc.relay import CHANNEL_OPTIONS, Relay
+from stackly.api.grpc.tokens import TaskTokens
 from stackly.db import Transactions
 from stackly.errors import Unavailable
 from stackly.secrets import KeySource
@@ -27,8 +30,10 @@ _TRIES, _TRY_S = 500, 0.01
 # An open connection outlives its certificate; this bounds by how much.
 _OPTIONS = (
     ("grpc.max_connection_age_ms", 600_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.max_connection_age_grace_ms", 75_000),  # longer than a poll lasts
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 20_000),  # a machine that vanished ends its polls
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.so_reuseport", 0),
 )
@@ -56,11 +61,15 @@ class Servers:
     gateway: grpc.aio.Server
     enrol: grpc.aio.Server
     places: Places
+    polls: Polls
+    temporal: grpc.aio.Channel
+    watch: asyncio.Task[None]
 
     async def stop(self, grace_s: float = 2.0) -> None:
-        """Calls under way may end."""
-        await self.enrol.stop(grace_s)
-        await self.gateway.stop(grace_s)
+        """Calls under way may end; then open polls are cut, and asked anew by their agents."""
+        await asyncio.gather(self.enrol.stop(grace_s), self.gateway.stop(grace_s))
+        self.watch.cancel()
+        await self.temporal.close(None)
 
 
 def _credentials(authority: Authority, names: tuple[str, ...], *, mutual: bool) -> grpc.ServerCredentials:
@@ -85,20 +94,22 @@ async def start(
     """Bind both endpoints and serve. Raises: Unavailable when an address is taken."""
     hosts = {a.rpartition(":")[0] for a in (values.gateway_address, values.enrol_address)}
     names = tuple(sorted({"localhost", "127.0.0.1", *(hosts - {"0.0.0.0", "[::]"})}))  # noqa: S104 - left out
-    gateway, enrol = grpc.aio.server(options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
+    callers = Callers(transactions)
+    polls = Polls(callers.still_count)
+    temporal = grpc.aio.insecure_channel(values.temporal_address, options=CHANNEL_OPTIONS)
+    relay = Relay(temporal, values.temporal_namespace, TaskTokens(keys), callers, polls)
+    gateway, enrol = grpc.aio.server(handlers=[relay], options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
     places = Places(
         gateway=_bind(gateway, values.gateway_address, _credentials(authority, names, mutual=True)),
         enrol=_bind(enrol, values.enrol_address, _credentials(authority, names, mutual=False)),
-        temporal=values.temporal_address,
         namespace=values.temporal_namespace,
     )
-    callers = Callers(transactions)
     register: Callable[..., None] = add_AgentGatewayServicer_to_server  # generated code has no types
     register(Gateway(transactions, store, values.mirrors, authority, places, callers), gateway)
     register(EnrolmentDoor(transactions, keys, authority, places), enrol)
     await gateway.start()
     await enrol.start()
-    return Servers(gateway, enrol, places)
+    return Servers(gateway, enrol, places, polls, temporal, asyncio.create_task(polls.watch()))
 
 
 async def serve_until(

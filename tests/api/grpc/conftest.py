@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 
 from agent import gateway as client
 from agent.gateway import Gateway, Identity
@@ -81,3 +83,27 @@ async def connect() -> AsyncIterator[Connect]:
     yield make
     for gateway in opened:
         await gateway.close()
+
+
+@pytest.fixture
+async def relayed(
+    transactions: Transactions, store: Store, temporal: WorkflowEnvironment, tmp_path: Path
+) -> AsyncIterator[Doors]:
+    """The endpoints, with a real Temporal behind them."""
+    authority, keys = Authority.open(tmp_path / "ca"), Keyring(tmp_path / "keyring.json")
+    told = Told(temporal_address=temporal.client.service_client.config.target_host)
+    servers = await server.start(told, transactions, store, keys, authority)
+    yield Doors(servers, authority, keys, store, transactions)
+    await servers.stop(0)
+
+
+@pytest.fixture
+async def edge(relayed: Doors, world: World) -> Identity:
+    return await relayed.edge(world, "db")
+
+
+@pytest.fixture
+async def direct(temporal: WorkflowEnvironment) -> AsyncIterator[Client]:
+    """As the control plane asks Temporal, on a clock that skips nothing."""
+    with temporal.with_time_skipping_disabled():
+        yield await Client.connect(temporal.client.service_client.config.target_host)

@@ -1,0 +1,59 @@
+"""Agents' open polls: a bounded number each, and none goes on for an agent that counts no more."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+
+from stackly import log
+from stackly.agents.model import AgentRevoked
+from stackly.errors import Exhausted, Unavailable
+
+_log = log.get("gateway")
+AT_ONCE = 8  # a site agent asks with four; after a reconnect the older ones may still be open
+_LOOK_EVERY_S = 2.0
+
+# Those of these agents, each with its certificate's serial, that count. Raises: Unavailable when it cannot be told.
+StillCount = Callable[[Collection[tuple[str, str]]], Awaitable[set[tuple[str, str]]]]
+
+
+class Polls:
+    def __init__(self, still_count: StillCount) -> None:
+        self._still_count = still_count
+        self._open: dict[tuple[str, str], set[asyncio.Timeout]] = {}
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    @asynccontextmanager
+    async def one(self, agent: str, serial: str) -> AsyncIterator[None]:
+        """While one poll is open. Raises: Exhausted; AgentRevoked as soon as the agent counts no more."""
+        mine = self._open.setdefault((agent, serial), set())
+        if len(mine) >= AT_ONCE:
+            raise Exhausted(f"An agent asks for work with {AT_ONCE} calls at once at most.")
+        try:
+            async with asyncio.timeout(None) as end:
+                mine.add(end)
+                try:
+                    yield
+                finally:
+                    mine.discard(end)
+                    if not mine:
+                        self._open.pop((agent, serial), None)
+        except TimeoutError as e:
+            raise AgentRevoked from e
+
+    async def watch(self) -> None:
+        """Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not self._open:
+                continue
+            try:
+                counting = await self._still_count(list(self._open))
+            except Unavailable:  # it cannot be told: they go on
+                continue
+            for one in [one for one in self._open if one not in counting]:
+                _log.info("polls.ended", agent=one[0], reason="revoked, or replaced by a newer certificate")
+                for end in self._open[one]:
+                    end.reschedule(asyncio.get_running_loop().time())
