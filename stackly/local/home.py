@@ -218,10 +218,10 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     found: list[int] = []
     candidates = random.SystemRandom().sample(range(_FIRST, _LAST), 2000)
     for port in candidates:
-        if port not in taken and free(port):
-            found.append(port)
         if len(found) == count:
             return found
+        if port not in taken and free(port):
+            found.append(port)
     raise Unavailable(f"No {count} free TCP ports between {_FIRST} and {_LAST} on 127.0.0.1.")
 
 

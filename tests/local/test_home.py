@@ -23,6 +23,16 @@ def test_a_home_of_an_earlier_release_keeps_its_choices_and_gets_what_is_new(tmp
     assert Settings.load(tmp_path).gateway_health_address == found[0].address("gateway_health")
 
 
+def test_a_home_that_lacks_a_secret_alone_keeps_its_ports(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    made = configured(home)
+    told = json.loads(home.config.read_text())
+    del told["secrets"]["hub_person"]
+    home.config.write_text(json.dumps(told))
+    assert configured(home).ports == made.ports
+    assert configured(home).secrets["hub_person"] != made.secrets["hub_person"]
+
+
 def test_asking_makes_no_home(tmp_path: Path) -> None:
     assert known(Home(tmp_path / "none")) is None
     assert not (tmp_path / "none").exists()
