@@ -193,7 +193,7 @@ async def _site(life: Life) -> None:
 
 async def _tidied(life: Life, hands: "SiteWork") -> None:
     try:
-        await hands.tidy(life.gateway.list_owners)
+        await hands.tidy(life.gateway.list_owners, lambda: life.steps.running)
     except Exception as e:  # noqa: BLE001 - they are looked at again soon
         _log.warning("directories.not_tidied", reason=reason_of(e), exc_info=not isinstance(e, StacklyError | OSError))
 

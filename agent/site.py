@@ -35,7 +35,7 @@ from stackly.engine.contracts.site import (
     RemoveInput,
     RemoveOutcome,
 )
-from stackly.engine.contracts.steps import STEP_GRACE
+from stackly.engine.contracts.steps import STEP_GRACE, StepKey
 from stackly.errors import Unavailable
 
 _log = log.get("agent.site")
@@ -221,16 +221,27 @@ class SiteWork:
             _log.info("leftovers.reaped", things=gone)
         return gone
 
-    async def tidy(self, owners: Callable[[], Awaitable[Collection[tuple[str, str]]]]) -> list[str]:
-        """Delete the directories of runs that are over: of those that planned and never applied. What lives stays."""
+    async def tidy(
+        self,
+        owners: Callable[[], Awaitable[Collection[tuple[str, str]]]],
+        running: Callable[[], Collection[StepKey]] = tuple,
+    ) -> list[str]:
+        """Delete the directories of runs that are over: of those that planned and never applied. What lives stays.
+
+        So does one whose step runs here, also between two of its processes, and when its run has ended meanwhile.
+        """
         # Listed before asking: what begins while the answer is on its way is not among them.
         quiet = [each for each in workdir.run_directories(self._home) if not workdir.occupants(each.root)]
         current = await owners() if quiet else ()
         gone = [each for each in quiet if (each.owner.run, each.owner.test) not in current]
+        deleted = []
         for each in gone:
+            if (each.owner.run, each.owner.test) in {(key.run, key.test) for key in running()}:
+                continue
             await workdir.discard(each)
+            deleted.append(str(each.owner))
             _log.info("directory.deleted", owner=str(each.owner))
-        return [str(each.owner) for each in gone]
+        return deleted
 
     def _open(self, given: ModuleInput, context: StepContext) -> Session:
         self._targets.get(given.target)

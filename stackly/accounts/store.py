@@ -177,3 +177,40 @@ async def keep_answer(session: Session, account: AccountId, key: str, status: in
         "UPDATE idempotency_keys SET status = :status, response = :body WHERE account = :account AND key = :key"
     ).bindparams(bindparam("body", type_=JSONB))
     await session.execute(statement, {"account": account, "key": key, "status": status, "body": body})
+
+
+async def hold_key(session: Session, account: AccountId, key: str, seconds: int) -> list[str] | None:
+    """Carry a claimed request out, alone, for so long. Shape: what of it is done; None when another carries it out."""
+    found = await session.execute(
+        text(
+            "UPDATE idempotency_keys SET held_until = clock_timestamp() + make_interval(secs => :seconds)"
+            " WHERE account = :account AND key = :key AND status IS NULL"
+            " AND (held_until IS NULL OR held_until < clock_timestamp()) RETURNING done"
+        ),
+        {"account": account, "key": key, "seconds": seconds},
+    )
+    done: list[str] | None = found.scalar_one_or_none()
+    return done
+
+
+async def mark_done(session: Session, account: AccountId, key: str, part: str) -> None:
+    """In the transaction that does it."""
+    await session.execute(
+        text(
+            "UPDATE idempotency_keys SET done = array_append(done, CAST(:part AS text)) WHERE account = :account"
+            " AND key = :key"
+        ),
+        {"account": account, "key": key, "part": part},
+    )
+
+
+async def let_key_go(session: Session, account: AccountId, key: str) -> None:
+    """Whoever repeats the request may carry on; where nothing was done, the key is as if never used."""
+    told = {"account": account, "key": key}
+    await session.execute(
+        text("DELETE FROM idempotency_keys WHERE account = :account AND key = :key AND status IS NULL AND done = '{}'"),
+        told,
+    )
+    await session.execute(
+        text("UPDATE idempotency_keys SET held_until = NULL WHERE account = :account AND key = :key"), told
+    )

@@ -52,4 +52,7 @@ class IdempotencyRow(Base):
     request_sha256: Mapped[str]
     status: Mapped[int | None]
     response: Mapped[dict[str, Any] | None]
+    # Of a request whose effect lies outside Postgres: what of it is done, and until when nobody else may carry it out.
+    done: Mapped[list[str]] = mapped_column(server_default="{}")
+    held_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

@@ -2,10 +2,13 @@
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from stackly.api.auth import Administrator
-from stackly.api.parts import House
+from stackly.api.once import Carried, OnlyOnce
+from stackly.api.parts import House, Parts
 from stackly.api.views import View
+from stackly.ids import AccountId
 
 router = APIRouter(prefix="/github", tags=["repo"])
 
@@ -25,21 +28,29 @@ class HookAsked(BaseModel):
     rotate: bool = False
 
 
-@router.post("/hook")
-async def app_hook(body: HookAsked, house: House, actor: Administrator) -> HookAddress:
+@router.post("/hook", response_model=HookAddress)
+async def app_hook(body: HookAsked, house: House, actor: Administrator, once: OnlyOnce) -> Response:
     """The account's own webhook. Where a GitHub App is configured, GitHub is told of it; else paste it there.
 
-    Its answer holds a secret, so it is never kept under an Idempotency-Key; asking again shows the same.
+    Its answer holds a secret, so it is never kept under an Idempotency-Key; asking again shows the same, and rotates
+    once.
     """
+
+    async def carry_out(carried: Carried) -> HookAddress:
+        # GitHub gets the present secret first: were it still at an older one, a rotation would part the two for good.
+        found = await _told_present(house, actor.account)
+        if not body.rotate:
+            return found
+        await carried.once("rotated", lambda session: house.hooks.rotate(session, actor.account, found.id))
+        return await _told_present(house, actor.account)
+
+    return await once.outside(actor, carry_out, keeps=False)
+
+
+async def _told_present(house: Parts, account: AccountId) -> HookAddress:
     async with house.transactions() as session:
-        hook, secret = await house.hooks.create(session, actor.account, None)
+        hook, secret = await house.hooks.create(session, account, None)
     url = f"{house.config.public_url}/webhooks/github/{hook}"
-    # GitHub gets the present secret first: were it still at an older one, a rotation would part the two for good.
     if house.github.has_app:
         await house.github.set_app_hook(url=url, secret=secret.decode())
-    if body.rotate:
-        async with house.transactions() as session:
-            secret = await house.hooks.rotate(session, actor.account, hook)
-        if house.github.has_app:
-            await house.github.set_app_hook(url=url, secret=secret.decode())
     return HookAddress(id=hook, url=url, secret=secret.decode(), told_github=house.github.has_app)

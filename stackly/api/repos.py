@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from stackly.accounts.model import Action, Actor
 from stackly.api.auth import Administrator, Operator, Reader, Registrar
-from stackly.api.once import OnlyOnce
+from stackly.api.once import Carried, OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House, Parts
 from stackly.api.references import RepoPath
@@ -69,7 +69,16 @@ async def list_repos(house: House, actor: Reader, asked: Asked) -> Page[Reposito
 @router.post("", status_code=201, response_model=RepositoryView)
 async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: OnlyOnce) -> Response:
     """Connect a repository: its webhook is made, its branches are read at once. Adding it again is harmless."""
-    name = house.github.full_name_of(body.url)
+
+    async def carry_out(_: Carried) -> RepositoryView:
+        return await _connected(body.url, house, actor)
+
+    return await once.outside(actor, carry_out, status=201, show=_shown(house, actor))
+
+
+async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
+    """Every part of it may be done again."""
+    name = house.github.full_name_of(url)
     installation = await house.github.installation_of(name)
     upstream = await house.github.repository(name, installation=installation)
     async with house.transactions() as session:
@@ -89,13 +98,10 @@ async def add_repo(body: RepositoryAdd, house: House, actor: Registrar, once: On
         hook, secret = await house.hooks.create(session, actor.account, repo.id)
     # An App hears of all its repositories at the account's one address: `stackly repo address`.
     upstream_hook = APP if installation is not None else await _tell(house, upstream.full_name, hook, secret)
-
-    async def finish(session: Session) -> RepositoryView:
+    async with house.transactions() as session:
         await reads.set_repo_hook(session, repo.id, upstream_hook)
         await outbox.ring(session, Bell.REPO_SYNC, repo.id)
         return _view(await reads.get_repo(session, actor.account, repo.id))
-
-    return await once(actor, finish, status=201, show=_shown(house, actor))
 
 
 async def _tell(house: Parts, full_name: str, hook: str, secret: bytes) -> str:
@@ -138,18 +144,23 @@ async def rotate_secret(repo: RepoPath, house: House, actor: Administrator, once
     row = await _repo(house, actor.account, repo)
     if not row["hook_id"] or row["hook_id"] == APP:
         raise RepositoryUnhooked("It has no webhook of its own; an App's is rotated by: stackly repo address --rotate")
-    async with house.transactions() as session:
-        hook, secret = await house.hooks.create(session, actor.account, RepoId(row["id"]))
-    # GitHub gets the present secret first: were it still at an older one, a rotation would part the two for good.
-    await _tell(house, row["full_name"], hook, secret)
-    async with house.transactions() as session:
-        fresh = await house.hooks.rotate(session, actor.account, hook)
-    await _tell(house, row["full_name"], hook, fresh)
 
-    async def done(_: Session) -> DoneView:
+    async def carry_out(carried: Carried) -> DoneView:
+        # GitHub gets the present secret first: were it still at an older one, a rotation would part the two for good.
+        hook = await _told_present(house, actor.account, row)
+        await carried.once("rotated", lambda session: house.hooks.rotate(session, actor.account, hook))
+        await _told_present(house, actor.account, row)
         return DoneView(id=hook)
 
-    return await once(actor, done)
+    return await once.outside(actor, carry_out)
+
+
+async def _told_present(house: Parts, account: AccountId, row: Json) -> str:
+    """Give GitHub the secret that is the present one here. Returns the hook's id."""
+    async with house.transactions() as session:
+        hook, secret = await house.hooks.create(session, account, RepoId(row["id"]))
+    await _tell(house, row["full_name"], hook, secret)
+    return hook
 
 
 @router.post("/{repo:path}/redeliver", status_code=202, response_model=DoneView)
@@ -158,12 +169,11 @@ async def redeliver(body: Redelivery, repo: RepoPath, house: House, actor: Opera
     row = await _repo(house, actor.account, repo)
     if not row["hook_id"] or row["hook_id"] == APP:
         raise RepositoryUnhooked(f"Run: stackly repo add {row['clone_url']}", repo=row["id"])
-    sent = await house.github.redeliver_guid(row["full_name"], row["hook_id"], body.guid)
 
-    async def done(_: Session) -> DoneView:
-        return DoneView(id=sent)
+    async def carry_out(_: Carried) -> DoneView:
+        return DoneView(id=await house.github.redeliver_guid(row["full_name"], row["hook_id"], body.guid))
 
-    return await once(actor, done, status=202)
+    return await once.outside(actor, carry_out, status=202)
 
 
 @router.get("/{repo:path}")

@@ -18,15 +18,17 @@ _COLUMNS = (
 
 
 async def replaceable(session: Session, slots: Iterable[tuple[str, str]]) -> list[Run]:
-    """Push-caused runs of these (state, slot) which a newer push replaces: not admitted, or a deploy before its gate.
+    """Push-caused runs of these (state, slot) which a newer push replaces: not begun, or a deploy before its gate.
 
-    Locked in the order of their ids.
+    One that is `starting` has not begun: its workflow's first act is to leave that status, under the same lock (ENGINE
+    rule 3). Locked in the order of their ids.
     """
     wanted = set(slots)
     rows = await session.execute(
         text(
             f"SELECT * FROM operations WHERE {OPEN} AND state = ANY(:states) AND slot = ANY(:slots)"
-            " AND (epoch IS NULL OR (kind IN ('deploy','preview') AND status IN ('planning','awaiting_approval')))"
+            " AND (epoch IS NULL OR status = 'starting'"
+            " OR (kind IN ('deploy','preview') AND status IN ('planning','awaiting_approval')))"
             " ORDER BY id FOR UPDATE"
         ),
         {"states": sorted({state for state, _ in wanted}), "slots": sorted({slot for _, slot in wanted})},
@@ -78,11 +80,11 @@ def _told(new: NewRun, seq: int, waiting: Waiting) -> dict[str, object]:
 
 
 _BEFORE_GATE = frozenset({RunStatus.QUEUED, RunStatus.STARTING, RunStatus.PLANNING, RunStatus.AWAITING_APPROVAL})
-# Statuses in which a run has changed nothing yet, so that it can end at once. A benchmark waits before it is admitted.
+# Statuses in which a run has changed nothing yet, so that it can end at once. A benchmark waits before it begins.
 BEFORE_ANY_CHANGE: Mapping[RunKind, frozenset[RunStatus]] = {
     RunKind.DEPLOY: _BEFORE_GATE,
     RunKind.PREVIEW: _BEFORE_GATE,
-    RunKind.BENCHMARK: frozenset({RunStatus.QUEUED, RunStatus.AWAITING_APPROVAL}),
+    RunKind.BENCHMARK: frozenset({RunStatus.QUEUED, RunStatus.AWAITING_APPROVAL, RunStatus.STARTING}),
     RunKind.DESTROY: frozenset(),
     RunKind.DRIFT_CHECK: frozenset(),
 }

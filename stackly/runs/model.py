@@ -86,6 +86,7 @@ TRANSITIONS: Mapping[RunStatus, Mapping[RunEvent, RunStatus]] = {
         _E.PLAN: _S.PLANNING,
         _E.LOAD: _S.RUNNING,
         _E.TEAR_DOWN: _S.TEARING_DOWN,
+        _E.SUPERSEDE: _S.SUPERSEDED,
         **_ENDS,
     },
     _S.PLANNING: {

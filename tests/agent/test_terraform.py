@@ -83,6 +83,21 @@ async def test_a_plan_that_is_not_applied_is_kept_until_its_run_is_over(site: Si
     assert len(asked) == 2, "nothing is asked where nothing is left"
 
 
+async def test_a_directory_whose_step_runs_is_left_also_when_its_run_is_over(site: SiteWork, tmp_path: Path) -> None:
+    """Between two of its processes nobody lives in it."""
+    context = context_for(bundle(main__tf=MODULE))
+    await site.plan(module_input(context.key, machines=MACHINES), context)
+    running = [context.key]
+
+    async def owners() -> set[tuple[str, str]]:
+        return set()
+
+    assert await site.tidy(owners, lambda: running) == []
+    (kept,) = workdir.run_directories(tmp_path / "home")
+    running.clear()
+    assert await site.tidy(owners, lambda: running) == [str(kept.owner)]
+
+
 async def test_a_second_plan_has_no_change_and_destroy_removes_what_there_is(site: SiteWork, tmp_path: Path) -> None:
     context = context_for(bundle(main__tf=MODULE))
     await apply(site, context, machines=MACHINES)

@@ -23,7 +23,8 @@ def test_a_test_that_measures_ends_invalid_with_that_reason_and_is_torn_down(ben
     bench.house.start()
     ended = bench.ended(run)
     assert (ended["status"], ended["verdict"]) == ("failed", "invalid"), ended
-    assert [r["reasons"] for r in bench.rows("SELECT reasons FROM tests WHERE operation = $1", run)] == [[WHY]]
+    ((reason,),) = bench.rows("SELECT reasons->>0 FROM tests WHERE operation = $1", run)
+    assert reason == WHY
     assert [(m.attempt, m.status) for m in bench.measured(run)] == [(1, "gone")]
     assert bench.destroys(run) == [{"status": "succeeded", "destroyed": 2}]
     bench.until_empty()

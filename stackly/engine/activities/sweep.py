@@ -12,6 +12,7 @@ from temporalio import activity
 
 from stackly import log
 from stackly.db import Transactions
+from stackly.engine.beating import beating
 from stackly.engine.contracts.sweep import SweepActivities, Swept
 from stackly.engine.failures import tell_all
 from stackly.engine.upstream import Access, Reach, Verdict, judge, reach_of
@@ -69,6 +70,7 @@ class Sweeps(SweepActivities):
         self._access = Access(transactions, sweeping.github)
 
     @activity.defn(name="sweep.slot")
+    @beating
     async def slot(self, account: str) -> Swept:
         async with self._transactions() as session:
             due = await connections.take_due(session, account, limit=SLOT, hold=HOLD)
@@ -87,6 +89,7 @@ class Sweeps(SweepActivities):
         return Swept(len(due), count.rung, count.redelivered, count.failed, more=len(due) == SLOT)
 
     @activity.defn(name="sweep.look")
+    @beating
     async def look(self, about: str) -> None:
         kind, _, rest = about.partition("/")
         if kind == "repo":

@@ -12,6 +12,7 @@ from stackly import log, texts
 from stackly.db import Session, Transactions
 from stackly.engine import announcing
 from stackly.engine.basis import Basis, basis
+from stackly.engine.beating import beating
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
 from stackly.engine.failures import RETRYABLE, tell_all
 from stackly.engine.gathering import MAX_TEXT, Commit, gather, refused
@@ -72,6 +73,7 @@ class Sync(SyncActivities):
         self._known = Known()
 
     @activity.defn(name="sync.fetch")
+    @beating
     async def fetch(self, repo: str) -> SyncPlan:
         async with self._transactions() as session:
             found = await store.get_repo(session, repo)
@@ -107,6 +109,7 @@ class Sync(SyncActivities):
             await self._failed(change, f"The name {branch_of(ref)} is not UTF-8, so it can be kept nowhere; rename it.")
 
     @activity.defn(name="sync.process")
+    @beating
     async def process(self, change: RefChange) -> SyncOutcome:
         """One ref. What is wrong with it is its own: the repository's other refs go on."""
         try:

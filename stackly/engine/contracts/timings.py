@@ -14,6 +14,11 @@ SYNC_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=20
 )
 
+# Activities of the control worker that take long beat. One whose worker was killed is tried again after this; a worker
+# whose machine is busy beats late.
+BEAT_EVERY = timedelta(seconds=2)
+BEAT_TIMEOUT = timedelta(seconds=12)
+
 # A slot of repositories, each with a few calls of GitHub's; the next tick comes anyway.
 SWEEP_TIMEOUT = timedelta(minutes=10)
 SWEEP_RETRY = RetryPolicy(

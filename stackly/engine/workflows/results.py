@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
+    from stackly.engine.contracts.timings import BEAT_TIMEOUT
     from stackly.engine.sealed import Unsealed
 
 P = TypeVar("P")
@@ -31,9 +32,14 @@ async def local_result(
 async def remote_result(
     method: Callable[[Any, P], Awaitable[T]], given: P, *, timeout: timedelta, retry: RetryPolicy
 ) -> T:
-    """Of an activity on this workflow's own queue. Raises: ActivityError, Unsealed."""
+    """Of an activity on this workflow's own queue, which beats (engine.beating). Raises: ActivityError, Unsealed."""
     raw = await workflow.execute_activity(
-        _name_of(method), given, result_type=RawValue, start_to_close_timeout=timeout, retry_policy=retry
+        _name_of(method),
+        given,
+        result_type=RawValue,
+        start_to_close_timeout=timeout,
+        heartbeat_timeout=BEAT_TIMEOUT,
+        retry_policy=retry,
     )
     return _believed(method, raw)
 
