@@ -6,10 +6,11 @@ from urllib.parse import quote
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
+from stackly.cli.lean import group
 from stackly.cli.speech import facts, field
 
 Json = dict[str, Any]
-app = typer.Typer(name="agent", help="Agents.", no_args_is_help=True)
+app = group("agent", "Agents.")
 
 
 @command(app, "list")

@@ -7,11 +7,12 @@ import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.lean import group
 from stackly.cli.screen import planned
 from stackly.cli.speech import facts, field, short, table
 
 Json = dict[str, Any]
-app = typer.Typer(name="approval", help="What waits for a person.", no_args_is_help=True)
+app = group("approval", "What waits for a person.")
 Run = Annotated[str, typer.Argument(help="An id, a unique beginning of it, or latest.")]
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import typer
 
 from stackly.cli.exits import BY_KIND, CommandFailed, Exit
+from stackly.cli.lean import LeanCommand, LeanGroup
 from stackly.cli.place import Place
 from stackly.cli.speech import Format, ReportFormat, Speech
 from stackly.errors import FileInvalid, StacklyError, kind_of
@@ -31,7 +32,14 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 def new_app(place: Callable[[str | None], Place]) -> typer.Typer:
     """The command without its parts; `place` is made of what --server said."""
-    app = typer.Typer(name="stackly", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name="stackly",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        cls=LeanGroup,
+    )
 
     @app.callback()
     def root(
@@ -93,7 +101,7 @@ def command(app: typer.Typer, name: str, *, reports: bool = False) -> Callable[[
     """Register `work(call, …)` with --output and --json; it returns its exit, None for 0."""
 
     def register(work: Work) -> Work:
-        app.command(name)(_with_output(work, ReportFormat if reports else Format))
+        app.command(name, cls=LeanCommand)(_with_output(work, ReportFormat if reports else Format))
         return work
 
     return register

@@ -7,10 +7,11 @@ import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.lean import group
 from stackly.cli.speech import clean, field, paint, table
 
 Json = dict[str, Any]
-app = typer.Typer(name="event", help="The event log.", no_args_is_help=True)
+app = group("event", "The event log.")
 _KINDS = ("run", "event", "stack")
 
 

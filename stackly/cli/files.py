@@ -1,22 +1,22 @@
 """Files that are checked without a server: suites, stack files, policies, and their schemas."""
 
-import subprocess
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from stackly.cli.command import Invocation, command
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.lean import group
 from stackly.cli.speech import table
 
 if TYPE_CHECKING:
     from stackly.suites.model import ResolvedSuite, ResolvedTest, Suite
 
 Json = dict[str, Any]
-suite_app = typer.Typer(name="suite", help="Suite files.", no_args_is_help=True)
-policy_app = typer.Typer(name="policy", help="Policy files.", no_args_is_help=True)
+suite_app = group("suite", "Suite files.")
+policy_app = group("policy", "Policy files.")
 
 # What a platform offers unless its settings say otherwise.
 MAJORS = ("16", "18")
@@ -26,8 +26,7 @@ File = Annotated[Path, typer.Argument(help="The file.")]
 Target = Annotated[str | None, typer.Option(help="local or docker; the one in stackly.hcl beside it unless told.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     suite: "Suite"
     resolved: "ResolvedSuite"
     target: str
@@ -49,8 +48,11 @@ def checked(file: Path, *, target: str | None, commit: str | None) -> Checked:
     # Late: reading YAML and HCL costs more than many a command.
     from stackly.suites import plan, release, schema
 
-    suite = schema.parse(read(file), str(file))
-    resolved = plan.resolve(suite, commit if commit is not None else head_of(file))
+    text = read(file)
+    suite = schema.parse(text, str(file))
+    if commit is None:
+        commit = head_of(file) if "${commit}" in text else ""
+    resolved = plan.resolve(suite, commit)
     place = target or _target_beside(file)
     offer = release.Offer(target=place, majors=MAJORS)
     release.check(suite, resolved, offer)
@@ -58,15 +60,32 @@ def checked(file: Path, *, target: str | None, commit: str | None) -> Checked:
     return Checked(suite, resolved, place, [f"{test}: {w}" for test, found in warned.items() for w in found])
 
 
-def _target_beside(file: Path) -> str:
-    from stackly.stacks import config
+# All before the target where nothing has to be understood: the stack's line, its plain attributes, comments.
+_PLAINLY = re.compile(
+    r"""\s*stack\s+"[^"${}]*"\s*\{\s*\n(?:\s*(?:[a-su-z_]\w*\s*=\s*"[^"${}\\]*")?[ \t]*(?:\#[^\n]*)?\n)*"""
+    r"""\s*target\s*=\s*"(local|docker)"[ \t]*\n""",
+    re.ASCII,
+)
 
+
+def _target_beside(file: Path) -> str:
+    """The stack's target. A file that says it plainly is not parsed: the grammar of HCL costs more than the rest."""
     beside = file.parent / "stackly.hcl"
-    return config.parse(read(beside), str(beside)).target if beside.exists() else "local"
+    if not beside.exists():
+        return "local"
+    text = read(beside)
+    plainly = _PLAINLY.match(text)
+    if plainly is not None:
+        return plainly[1]
+    from stackly.stacks import config  # late: see above
+
+    return config.parse(text, str(beside)).target
 
 
 def head_of(file: Path) -> str:
     """The commit checked out around a file; '' outside of git."""
+    import subprocess  # late: few suites name a commit
+
     argv = ["git", "-C", str(file.resolve().parent), "rev-parse", "--verify", "-q", "HEAD"]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)

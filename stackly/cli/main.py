@@ -8,56 +8,77 @@ from typing import TYPE_CHECKING, Any
 
 from stackly import texts
 from stackly.cli.exits import Exit
-from stackly.cli.place import Place, default_home
 from stackly.cli.speech import Format, Speech
 from stackly.cli.version import quickly
 
 if TYPE_CHECKING:
     import typer
 
-# Where each verb's work is. Shape: module and function of this room, and whether it reports in Markdown and JUnit.
-_VERBS: Mapping[str, tuple[str, str, bool]] = {
-    "up": ("local", "up", False),
-    "down": ("local", "down", False),
-    "status": ("local", "status", False),
-    "logs": ("local", "logs", False),
-    "doctor": ("local", "doctor", False),
-    "demo": ("demo", "demo", True),
-    "inventory": ("events", "inventory", False),
-    "explain": ("events", "explain", False),
-    "approve": ("approvals", "approve", False),
-    "deny": ("approvals", "deny", False),
-    "schema": ("files", "schema", False),
-    "login": ("about", "login", False),
-    "version": ("about", "version", False),
-    "completion": ("about", "completion", False),
+# Where each verb's work is, and its line of the help, which is shown without loading that.
+# Shape: module and function of this room, whether it reports in Markdown and JUnit, the first line of its docstring.
+VERBS: Mapping[str, tuple[str, str, bool, str]] = {
+    "up": ("local", "up", False, "Start everything on this machine, or find it running."),
+    "down": ("local", "down", False, "Stop everything on this machine, the machines of tests last."),
+    "status": ("local", "status", False, "The components of the local platform."),
+    "logs": ("local", "logs", False, "The log of one component."),
+    "doctor": ("local", "doctor", False, "What this machine lacks, and the one command that mends it."),
+    "demo": ("demo", "demo", True, "Push an example, follow its run, print the verdict; exits by the outcome."),
+    "inventory": ("events", "inventory", False, "What exists on the targets, and what of it nobody should hold."),
+    "explain": ("events", "explain", False, "Why something happened, or why not, and what would change that."),
+    "approve": ("approvals", "approve", False, "Agree with exactly what you looked at."),
+    "deny": ("approvals", "deny", False, "Refuse, with a reason."),
+    "schema": ("files", "schema", False, "The JSON Schema of a file."),
+    "login": ("about", "login", False, "Keep a token for this server; it is read from stdin, never from an argument."),
+    "version": ("about", "version", False, "The version of this command."),
+    "completion": (
+        "about",
+        "completion",
+        False,
+        "What makes your shell complete this command: stackly completion bash >> ~/.bashrc",
+    ),
 }
-_NOUNS: Mapping[str, tuple[str, str]] = {
-    "repo": ("repos", "app"),
-    "stack": ("stacks", "app"),
-    "run": ("runs", "app"),
-    "suite": ("files", "suite_app"),
-    "approval": ("approvals", "app"),
-    "agent": ("agents", "app"),
-    "event": ("events", "app"),
-    "obligation": ("obligations", "app"),
-    "policy": ("files", "policy_app"),
+NOUNS: Mapping[str, tuple[str, str, str]] = {
+    "repo": ("repos", "app", "Repositories."),
+    "stack": ("stacks", "app", "Stacks and their states."),
+    "run": ("runs", "app", "Runs."),
+    "suite": ("files", "suite_app", "Suite files."),
+    "approval": ("approvals", "app", "What waits for a person."),
+    "agent": ("agents", "app", "Agents."),
+    "event": ("events", "app", "The event log."),
+    "obligation": ("obligations", "app", "What is still to be destroyed."),
+    "policy": ("files", "policy_app", "Policy files."),
 }
 
 
 def build(word: str | None = None) -> "typer.Typer":
-    """The whole command; for a known first word only that part of it, since building all costs half a second."""
-    from stackly.cli.command import command, new_app
+    """The command with what its first word names; with another word only the names of all, which load nothing."""
+    from stackly.cli.command import command, new_app  # late: see `quickly`
+    from stackly.cli.place import Place, default_home
 
     app = new_app(lambda server: Place(default_home(), server))
-    known = word in _VERBS or word in _NOUNS
-    for verb, (module, work, reports) in _VERBS.items():
-        if verb == word or not known:
-            command(app, verb, reports=reports)(getattr(import_module(f"stackly.cli.{module}"), work))
-    for noun, (module, attribute) in _NOUNS.items():
-        if noun == word or not known:
-            app.add_typer(getattr(import_module(f"stackly.cli.{module}"), attribute))
+    if word is not None and word in VERBS:
+        module, work, reports, _ = VERBS[word]
+        command(app, word, reports=reports)(getattr(import_module(f"stackly.cli.{module}"), work))
+    elif word is not None and word in NOUNS:
+        module, attribute, _ = NOUNS[word]
+        app.add_typer(getattr(import_module(f"stackly.cli.{module}"), attribute))
+    else:
+        for name, about in {n: str(found[-1]) for n, found in (*VERBS.items(), *NOUNS.items())}.items():
+            app.command(name, help=about)(_unloaded)
     return app
+
+
+def _unloaded() -> None:
+    """Stands for a command in a list of all; the word of one that is called loads it."""
+
+
+def asked_of_shell(environment: Mapping[str, str]) -> list[str]:
+    """The words before the one that a shell wants completed. Shape: without the command itself."""
+    typed = environment.get("COMP_WORDS")
+    if typed is not None:
+        return typed.split()[1 : int(environment.get("COMP_CWORD") or 1)]
+    words = environment.get("_TYPER_COMPLETE_ARGS", "")
+    return words.split()[1:] if words.endswith(" ") else words.split()[1:-1]
 
 
 def first_word(argv: Sequence[str]) -> str | None:
@@ -84,10 +105,15 @@ def run(argv: Sequence[str]) -> int:
         )
         return Exit.USAGE
     import typer  # late: see `quickly`
+    from typer.completion import completion_init  # type: ignore[attr-defined]  # typer does so with add_completion only
 
-    completes = "_STACKLY_COMPLETE" in os.environ
+    words = argv
+    if "_STACKLY_COMPLETE" in os.environ:
+        words = asked_of_shell(os.environ)
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # typer would load it to draw plain words
+        completion_init()
     try:
-        ended = build(None if completes else first_word(argv))(list(argv), prog_name="stackly", standalone_mode=False)
+        ended = build(first_word(words))(list(argv), prog_name="stackly", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return Exit.INTERRUPTED
     except Exception as e:

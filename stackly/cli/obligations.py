@@ -6,10 +6,11 @@ from urllib.parse import quote
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, Yes, command
+from stackly.cli.lean import group
 from stackly.cli.speech import field
 
 Json = dict[str, Any]
-app = typer.Typer(name="obligation", help="What is still to be destroyed.", no_args_is_help=True)
+app = group("obligation", "What is still to be destroyed.")
 
 
 @command(app, "list")

@@ -1,6 +1,5 @@
 """Where the server is and what opens it: options, environment, the home's own files. Tokens never come from argv."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +75,8 @@ class Place:
 
     def keep_login(self, token: str) -> None:
         """Remember a token for this server, 0600 from the first byte."""
+        import json  # late: many a command writes none
+
         self.home.mkdir(parents=True, exist_ok=True)
         draft = self.logins.with_name(f".logins.{os.getpid()}")
         draft.unlink(missing_ok=True)
@@ -93,6 +94,8 @@ class Place:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    import json  # late: many a command writes none
+
     try:
         told = json.loads(file.read_text())
     except FileNotFoundError:

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
+from stackly.cli.lean import group
 from stackly.cli.speech import facts, field, short, without_credential
 
 Json = dict[str, Any]
-app = typer.Typer(name="repo", help="Repositories.", no_args_is_help=True)
+app = group("repo", "Repositories.")
 Repo = Annotated[str, typer.Argument(help="An id, a unique beginning of it, owner/name, or name.")]
 
 

@@ -7,11 +7,12 @@ import typer
 from stackly.cli import comparing, follow, reports
 from stackly.cli.command import Cursor, Invocation, Limit, command
 from stackly.cli.exits import TERMINAL, Exit, of_run
+from stackly.cli.lean import group
 from stackly.cli.screen import screen
 from stackly.cli.speech import clean, facts, field, short, table
 
 Json = dict[str, Any]
-app = typer.Typer(name="run", help="Runs.", no_args_is_help=True)
+app = group("run", "Runs.")
 Run = Annotated[str, typer.Argument(help="An id, a unique beginning of it, or latest.")]
 Timeout = Annotated[str | None, typer.Option(help="Stop waiting after this long, such as 10m; the run goes on.")]
 NoApproval = Annotated[bool, typer.Option("--no-wait-approval", help="Do not wait for a person: exit 9.")]

@@ -1,6 +1,5 @@
 """What a command says: the result on stdout, everything else on stderr; colour only where a person looks."""
 
-import json
 import os
 import re
 import sys
@@ -48,6 +47,8 @@ def without_credential(url: str) -> str:
 
 
 def dump(thing: Any, *, pretty: bool) -> str:
+    import json  # late: many a command writes none
+
     return json.dumps(thing, indent=2 if pretty else None, ensure_ascii=False)
 
 

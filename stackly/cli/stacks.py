@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, Yes, called, command
+from stackly.cli.lean import group
 from stackly.cli.screen import screen
 from stackly.cli.speech import clean, facts, field, short, table
 
 Json = dict[str, Any]
-app = typer.Typer(name="stack", help="Stacks and their states.", no_args_is_help=True)
+app = group("stack", "Stacks and their states.")
 Stack = Annotated[str, typer.Argument(help="An id, a unique beginning of it, a name, or OWNER/REPO:PATH@REF.")]
 Ref = Annotated[str | None, typer.Option(help="The branch whose stack is meant, where its name stands on several.")]
 

@@ -241,7 +241,7 @@ async def _database(subject: Subject) -> DatabaseInput:
 
 def _workload(subject: Subject) -> WorkloadSpec:
     load = subject.load.workload
-    return WorkloadSpec(**{**asdict(load), "params": dict(load.params)})
+    return WorkloadSpec(**{**load._asdict(), "params": dict(load.params)})
 
 
 async def _install(subject: Subject) -> InstallInput:

@@ -1,9 +1,8 @@
 """A record that may carry a matrix: it is read once per cell, with `${matrix.X}` replaced."""
 
-import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackly.suites import matrix
 from stackly.suites.document import Node
@@ -11,8 +10,8 @@ from stackly.suites.fields import MATRIX_RESERVED, matrix_schema
 from stackly.suites.kinds import Json, Record, plain_value
 from stackly.suites.reading import BAD, Reading
 
-_REFERENCE = re.compile(r"\$\{([^}]*)\}?")
-_AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_REFERENCE = r"\$\{([^}]*)\}?"
+_AXIS = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +28,13 @@ class ReadCell:
     data: Json
 
 
-@dataclass(frozen=True, slots=True)
-class ReadCells:
+class ReadCells(NamedTuple):
     path: str
     has_matrix: bool
     cells: tuple[ReadCell, ...]
 
 
-@dataclass(frozen=True)
-class Celled:
+class Celled(NamedTuple):
     """Reads to ReadCells."""
 
     record: Record
@@ -78,7 +75,7 @@ def _fill(node: Node, cell: dict[str, _Value] | None, on: Reading, *, top: bool 
 
 
 def _fill_scalar(node: Node, cell: dict[str, _Value] | None, on: Reading) -> Node:
-    whole = _REFERENCE.fullmatch(node.text)
+    whole = re.fullmatch(_REFERENCE, node.text)
     replaced: list[_Value] = []
 
     def one(m: re.Match[str]) -> str:
@@ -99,7 +96,7 @@ def _fill_scalar(node: Node, cell: dict[str, _Value] | None, on: Reading) -> Nod
         return ""
 
     unknown: list[str] = []
-    text = _REFERENCE.sub(one, node.text)
+    text = re.sub(_REFERENCE, one, node.text)
     lost = bool(unknown) or (cell is None and "${matrix." in node.text)
     return replace(node, text=text, plain=bool(whole and replaced and replaced[0].node.plain), unknown=lost)
 
@@ -125,7 +122,7 @@ def _expand(given: Node, on: Reading) -> list[dict[str, _Value]] | None:
 
 
 def _axis(name: Node, values: Node, on: Reading) -> list[_Value]:
-    if not _AXIS.fullmatch(name.text):
+    if not re.fullmatch(_AXIS, name.text):
         on.bad(name, f"`{name.text[:60]}` is no name for an axis; write letters, digits and _.")
     if values.kind != "list" or not 1 <= len(values.items) <= matrix.MAX_CELLS:
         on.bad(values, f"An axis is a list of 1 to {matrix.MAX_CELLS} values; write `{name.text}: [a, b]`.")
@@ -147,6 +144,8 @@ def _value(node: Node, on: Reading) -> _Value | None:
     if "${" in node.text:
         on.bad(node, "A value of a matrix cannot refer to anything; write the value.")
         return None
+    import json  # late: many a command writes none
+
     return _Value(json.dumps(plain_value(node)), node)
 
 
@@ -163,7 +162,7 @@ def _rules(given: Node | None, on: Reading, *, known: set[str] | None) -> list[d
             continue
         read: dict[str, _Value] = {}
         for k, v in entry.entries:
-            if not _AXIS.fullmatch(k.text) or (known is not None and k.text not in known):
+            if not re.fullmatch(_AXIS, k.text) or (known is not None and k.text not in known):
                 on.bad(k, f"`{k.text[:60]}` is no axis of this matrix; write one of {', '.join(sorted(known or ()))}.")
             elif (value := _value(v, on)) is not None:
                 read[k.text] = value

@@ -8,9 +8,9 @@ _HOST = rf"(?:(?:localhost(?::\d{{1,5}})?|{_LABELS}+(?::\d{{1,5}})?|{_LABELS}*:\
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _TAG = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"@sha256:[0-9a-f]{64}"
-_NAME = re.compile(rf"{_HOST}{_PART}(?:/{_PART})*(?:{_TAG})?(?:{_DIGEST})?")
-_PINNED = re.compile(rf"{_DIGEST}$")
-_TAGGED = re.compile(r":[^/:@]+$")
+_NAME = rf"{_HOST}{_PART}(?:/{_PART})*(?:{_TAG})?(?:{_DIGEST})?"
+_PINNED = rf"{_DIGEST}$"
+_TAGGED = r":[^/:@]+$"
 
 
 def problem(image: str) -> str:
@@ -19,11 +19,11 @@ def problem(image: str) -> str:
     Shape: `${commit}` may stand in it; it is read as the 40 digits that it becomes.
     """
     name = image.replace("${commit}", "0" * 40)
-    if not _PINNED.search(name):
-        if not _TAGGED.search(name):
+    if not re.search(_PINNED, name):
+        if not re.search(_TAGGED, name):
             return "The image has no tag; add one that names a version, or a digest."
         if name.endswith(":latest"):
             return "`latest` names another image tomorrow; write a tag that stays, or a digest."
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         return "Docker takes no image of this name; write it in lower case, such as `acme/postgres:${commit}`."
     return ""

@@ -37,15 +37,17 @@ def ruler(test: ResolvedTest) -> dict[str, Any]:
 
 
 def _test(suite: Suite, test: Test, cell: Cell, n: int, commit: str) -> ResolvedTest:
-    body = jsonform.to_json(cell.spec)
-    if not commit and "${commit}" in str(body):
+    own = {"name": test.name, "cell": dict(cell.values), "path": test.path}
+    own["test"] = f"{test.name}.{n}" if test.has_matrix else test.name
+    if "${commit}" not in repr(cell.spec):
+        given: dict[str, Any] = {**own, **cell.spec._asdict()}
+        return ResolvedTest(**given, phases=PHASES)
+    if not commit:
         line, column = place(suite.where, f"{test.path}.name")
         problem = FileProblem(suite.file, line, column, "This test uses ${commit}; commit the file, or name a commit.")
         raise FileInvalid([problem])
-    body = _with_commit(body, commit)
-    body |= {"name": test.name, "cell": dict(cell.values), "path": test.path, "phases": list(PHASES)}
-    body["test"] = f"{test.name}.{n}" if test.has_matrix else test.name
-    return jsonform.from_json(ResolvedTest, body)
+    body = _with_commit(jsonform.to_json(cell.spec), commit)
+    return jsonform.from_json(ResolvedTest, {**body, **own, "phases": list(PHASES)})
 
 
 def _with_commit(value: Any, commit: str) -> Any:

@@ -1,7 +1,7 @@
 """What this release can carry out on a target. The rest of the format is refused by line, never passed over. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stackly.errors import FileInvalid, FileProblem
 from stackly.suites.model import ResolvedSuite, ResolvedTest, Suite
@@ -10,8 +10,7 @@ from stackly.suites.reading import place
 Found = Iterator[tuple[str, str]]  # (path within the test, message)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """Shape: `majors` are the Postgres versions that `target` can start, such as 16 and 18."""
 
     target: str
