@@ -94,7 +94,8 @@ class Progress:
     def _point(self, at: str, tps: str, latency: str, failed: str) -> None:
         if not self.job.live:
             return
-        known = None if "nan" in latency.lower() else float(latency)
+        # A second without transactions has no latency; some releases print 0.000 for it, some NaN.
+        known = None if "nan" in latency.lower() or float(tps) == 0 else float(latency)
         self.job.context.point(
             sample=self.job.sample, second=round(float(at)), tps=float(tps), latency_ms=known, errors=int(failed)
         )

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import ipaddress
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from agent.postgres import fingerprint, observe
 from agent.postgres.connection import Door
 from agent.postgres.fingerprint import CpuTimes
 from stackly import clock
+from stackly.engine.contracts import series
 from stackly.engine.contracts.edge import MeasureOutcome
 from stackly.errors import Unavailable
 
@@ -56,14 +56,14 @@ async def take_sample(
         "adapter": generator.adapter,
         "server_version": before.version,
     }
-    artifacts, series = await _keep(job, measured)
+    artifacts, stored = await _keep(job, measured)
     return MeasureOutcome(
         valid=judged.valid,
         reason=judged.reason,
         result=result(measured, around, used, machine.name, described),
         artifacts=artifacts,
-        series=series,
-        series_reason="" if series else measured.series_reason or "no transaction was logged",
+        series=stored,
+        series_reason="" if stored else measured.series_reason or "no transaction was logged",
         warnings=judged.warnings,
         seconds=elapsed,
     )
@@ -119,10 +119,9 @@ async def _keep(job: Job, measured: Measured) -> tuple[dict[str, str], str]:
         artifacts[kept] = await job.context.put_artifact(f"sample-{job.sample}/{kept}", packed, "application/gzip")
     if not measured.series:
         return artifacts, ""
-    path = job.directory / "series.json"
-    path.write_text(json.dumps({"sample": job.sample, "points": measured.series}))
-    packed = await asyncio.to_thread(_packed, path)
-    key = await job.context.put_artifact(f"sample-{job.sample}/series.json.gz", packed, "application/gzip")
+    path = job.directory / series.NAME
+    path.write_bytes(await asyncio.to_thread(series.pack, job.sample, measured.series))
+    key = await job.context.put_artifact(f"sample-{job.sample}/{series.NAME}", path, "application/gzip")
     return artifacts, key
 
 

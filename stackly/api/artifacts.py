@@ -1,8 +1,7 @@
 """What a measurement left: raw outputs, effective config, the per-second series."""
 
-import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
@@ -11,6 +10,7 @@ from stackly.api.auth import Reader
 from stackly.api.parts import House
 from stackly.api.references import RunPath
 from stackly.db import Json
+from stackly.engine.contracts import series
 from stackly.errors import NotFound
 from stackly.runs import reads
 from stackly.suites import reads as results
@@ -59,25 +59,22 @@ async def show_series(
 ) -> Json:
     """The points of every second.
 
-    Shape: `points [{sample second tps latency_ms p95_ms errors}]`, by sample, then second. Live rows while they are
-    kept, then the stored object.
+    Shape: `points [{sample second tps latency_ms p95_ms errors}]`, by sample, then second; live rows while they are
+    kept, then the stored objects. `unreadable [{sample reason}]` are samples whose stored object is damaged.
     """
     async with house.transactions() as session:
         await reads.get_run(session, actor.account, run)
-        points: list[Any] = list(await reads.series_of(session, run, test, sample))
-        stored = [] if points else await results.artifacts_of(session, run)
+        live = await reads.series_of(session, run, test, sample)
+        stored = [] if live else await results.artifacts_of(session, run)
+    points: list[Json] = [{"sample": row["sample"], **series.point(row)} for row in live]
+    unreadable: list[Json] = []
     for row in stored:
         key = row["artifacts"].get("series")
-        if row["test"] == test and isinstance(key, str) and sample in {None, row["n"]}:
-            points += _points(await house.objects.get(key), row["n"])
-    return {"run_id": run, "test": test, "points": points}
-
-
-def _points(stored: bytes, sample: int) -> list[Json]:
-    """Shape: a JSON list, an object with `points`, or a JSON object a line."""
-    try:
-        read = json.loads(stored)
-    except ValueError:
-        read = [json.loads(line) for line in stored.splitlines() if line.strip()]
-    found = read.get("points", []) if isinstance(read, dict) else read
-    return [{"sample": sample, **p} for p in found if isinstance(p, dict)]
+        if row["test"] != test or not isinstance(key, str) or sample not in {None, row["n"]}:
+            continue
+        try:
+            points += [{"sample": row["n"], **p} for p in series.unpack(await house.objects.get(key))]
+        except (ValueError, NotFound) as e:
+            unreadable.append({"sample": row["n"], "reason": str(e)})
+    points.sort(key=lambda p: (p["sample"], p["second"] or 0))
+    return {"run_id": run, "test": test, "points": points, "unreadable": unreadable}

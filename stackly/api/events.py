@@ -74,10 +74,7 @@ async def explain_run(run: RunPath, house: House, actor: Reader) -> ExplanationV
     async with house.transactions() as session:
         row = await runs.get_run(session, actor.account, run)
         subject = f"run/{row['id']}"
-        about = [subject, f"push/{row['repo_id']}/refs/heads/{row['branch']}"]
         decisions = await reads.decisions_about(session, actor.account, operation=row["id"], subjects=[subject])
-        if not decisions:
-            decisions = await reads.decisions_about(session, actor.account, subjects=about)
         happened = await reads.list_events(session, actor.account, limit=50, before=None, subject=subject)
     return _explanation(subject, _said_of_run(row), decisions, happened)
 
@@ -87,8 +84,7 @@ async def explain_stack(stack: StackPath, house: House, actor: Reader) -> Explan
     async with house.transactions() as session:
         row = await stacks.get_stack(session, actor.account, stack)
         subject = f"stack/{row['id']}"
-        about = [subject, f"push/{row['repo_id']}/{row['ref']}"]
-        decisions = await reads.decisions_about(session, actor.account, subjects=about)
+        decisions = await runs.decisions_of_stack(session, actor.account, row["id"])
         happened = await reads.list_events(session, actor.account, limit=50, before=None, subject=subject)
     said = f"Stack {row['name']} of {row['repo']} is {row['status']}" + (f": {row['reason']}" if row["reason"] else ".")
     return _explanation(subject, said, decisions, happened)

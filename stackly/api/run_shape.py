@@ -131,14 +131,36 @@ def _test(run: str, test: Json, phases: list[Json], samples: list[Json]) -> Test
     result = shown["result"] if shown else {}
     return TestView(
         name=test["test"],
-        **{k: test[k] for k in ("cell", "status", "verdict", "reasons", "warnings", "thresholds", "comparisons")},
+        **{k: test[k] for k in ("cell", "status", "verdict", "reasons", "warnings", "comparisons")},
+        thresholds=_thresholds(test),
         phases=union(p for p in phases if p["test"] == test["test"]),
         driver=_text(result.get("driver")) or _text(said.get("driver")),
         driver_version=_text(result.get("driver_version")) or _text(said.get("driver_version")),
-        samples=[SampleView(**{k: s[k] for k in ("side", "n", "order", "valid", "reason", "result")}) for s in own],
+        samples=[_sample(run, s) for s in own],
+        artifacts=_artifacts(run, shown) if shown else (),
         result=_result(run, test["test"], shown) if shown and shown["valid"] else None,
         series_url=_address(run, test["test"], "series"),
     )
+
+
+def _thresholds(test: Json) -> list[Json]:
+    """As they were judged; of a test that nobody judged what was asked, without a verdict."""
+    if test["thresholds"]:
+        return list(test["thresholds"])
+    asked = test["spec"].get("thresholds") or ()
+    unjudged: Json = {"value": None, "lower": None, "verdict": None, "evidence": "not judged"}
+    return [{"metric": t["metric"], "min": t.get("min"), "max": t.get("max"), **unjudged} for t in asked]
+
+
+def _sample(run: str, sample: Json) -> SampleView:
+    shown = {k: sample[k] for k in ("side", "n", "order", "valid", "reason", "result")}
+    return SampleView(**shown, artifacts=_artifacts(run, sample))
+
+
+def _artifacts(run: str, sample: Json) -> tuple[ArtifactView, ...]:
+    names: dict[str, Any] = sample["artifacts"]
+    prefix = f"artifacts/{sample['side']}/{sample['n']}/"
+    return tuple(ArtifactView(name=name, url=_address(run, sample["test"], prefix + quote(name))) for name in names)
 
 
 def _shown(samples: list[Json]) -> Json | None:
@@ -148,13 +170,11 @@ def _shown(samples: list[Json]) -> Json | None:
 
 
 def _result(run: str, test: str, sample: Json) -> ResultView:
-    names: dict[str, Any] = sample["artifacts"]
-    prefix = f"{sample['side']}/{sample['n']}/"
-    listed = [ArtifactView(name=name, url=_address(run, test, f"artifacts/{prefix}{quote(name)}")) for name in names]
+    listed = _artifacts(run, sample)
     config = next((a.url for a in listed if a.name.startswith("effective")), None)
     own = {k: v for k, v in sample["result"].items() if k not in {"series_url", "artifacts", "effective_config_url"}}
     series = _address(run, test, f"series?sample={sample['n']}")
-    return ResultView(**own, series_url=series, artifacts=tuple(listed), effective_config_url=config)
+    return ResultView(**own, series_url=series, artifacts=listed, effective_config_url=config)
 
 
 def _address(run: str, test: str, rest: str) -> str:

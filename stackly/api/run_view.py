@@ -45,6 +45,11 @@ class PhaseView(View):
     detail: str | None = None
 
 
+class ArtifactView(View):
+    name: str
+    url: str
+
+
 class SampleView(View):
     side: str
     n: int
@@ -52,11 +57,7 @@ class SampleView(View):
     valid: bool
     reason: str | None
     result: Json
-
-
-class ArtifactView(View):
-    name: str
-    url: str
+    artifacts: tuple[ArtifactView, ...] = ()
 
 
 class ResultView(Loose):
@@ -76,6 +77,8 @@ class ResultView(Loose):
 
 
 class TestView(View):
+    """Shape: `thresholds` that nobody judged have `verdict` null; `artifacts` are those of the sample that is shown."""
+
     __test__ = False  # pytest: a view, not a test
 
     name: str
@@ -92,6 +95,7 @@ class TestView(View):
     samples: list[SampleView]
     result: ResultView | None
     series_url: str | None = None
+    artifacts: tuple[ArtifactView, ...] = ()
 
 
 class GateView(Loose):

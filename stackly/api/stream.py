@@ -23,6 +23,7 @@ from stackly.api.run_shape import TERMINAL, view_of
 from stackly.api.run_view import RunView, TestView
 from stackly.api.views import LogLineView
 from stackly.db import Json
+from stackly.engine.contracts import series
 from stackly.errors import Unavailable
 from stackly.runs import reads
 from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
@@ -177,5 +178,5 @@ def log_view(line: Json) -> LogLineView:
 
 def _point(point: Json, reading: _Reading) -> bytes:
     reading.point = point["id"]
-    said = {k: v for k, v in point.items() if k not in {"id", "at"}}
+    said = {"test": point["test"], "sample": point["sample"], **series.point(point)}
     return _event("point", {**said, "at": clock.iso(point["at"])}, reading)

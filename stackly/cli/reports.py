@@ -37,7 +37,7 @@ def markdown(run: Json) -> str:
     lines += [f"- {_md(reason)}" for reason in gate.get("reasons") or ()]
     for name, tests in grouped(run["tests"]):
         lines += ["", _md_row(heads(name, tests)), _md_row(["---"] * 7), *(_md_row(row(t)) for t in tests)]
-    failed = [t for test in run["tests"] for t in test["thresholds"] if t["verdict"] != "pass"]
+    failed = [t for test in run["tests"] for t in test["thresholds"] if t["verdict"] not in {"pass", None}]
     lines += ["", *(f"- {_md(t.get('evidence') or ', '.join(limits(t)))}" for t in failed)] if failed else []
     return "\n".join(lines)
 

@@ -42,7 +42,9 @@ def _head(run: Json, leftovers: int | None) -> Iterator[str]:
         for image in _images(run):
             yield f"image     {clean(image)}"
         yield f"baseline  {_baseline(run)}"
-        yield f"cost      {_cost(run['cost'])}{_destroyed(run, leftovers)}"
+        if run["cost"].get("settled") is not None:  # what a run may cost at most is no cost
+            yield f"cost      {_cost(run['cost'])}"
+        yield f"machines  {_machines(run, leftovers)}"
     elif run.get("changed") is not None:
         yield f"changed   {'yes' if run['changed'] else 'no'}"
     for n, line in enumerate(planned(run.get("plan"))):
@@ -96,16 +98,16 @@ def _baseline(run: Json) -> str:
 
 
 def _cost(cost: Json) -> str:
-    limit = f"{cost['max_machine_hours']:.1f}" if cost.get("max_machine_hours") is not None else "no limit"
-    if cost.get("settled") is None:
-        return f"at most {limit} machine-hours"
-    return f"{cost['settled']:.1f} of {limit} machine-hours"
+    limit = f" of {cost['max_machine_hours']:.1f}" if cost.get("max_machine_hours") is not None else ""
+    return f"{cost['settled']:.1f}{limit} machine-hours"
 
 
-def _destroyed(run: Json, leftovers: int | None) -> str:
+def _machines(run: Json, leftovers: int | None) -> str:
     ended = [p for p in run["phases"] if p["name"] == "verify" and p["status"] == "succeeded" and p["ended_at"]]
-    said = "; destroyed" if ended else ""
-    return said + ("" if leftovers is None else f", leftovers {leftovers}" if said else f"; leftovers {leftovers}")
+    said = (
+        "destroyed" if ended else "not destroyed yet" if run["status"] not in TERMINAL else "nothing was verified gone"
+    )
+    return said if leftovers is None else f"{said}, leftovers {leftovers}"
 
 
 def grouped(tests: Iterable[Json]) -> list[tuple[str, list[Json]]]:
@@ -184,8 +186,7 @@ def _phase_length(phase: Json) -> str:
 
 def _foot(run: Json) -> Iterator[str]:
     for test in run["tests"]:
-        for reason in test["reasons"]:
-            yield f"reason     {clean(test['name'])}: {_sentence(reason)}"
+        yield from _said_of(test)
     if any(t["thresholds"] for t in run["tests"]):
         yield f"thresholds {thresholds(run['tests'])}"
     for warning in run.get("warnings", ()):
@@ -202,6 +203,14 @@ def _foot(run: Json) -> Iterator[str]:
         yield f"next       stackly run wait {run['id']} | run logs {run['id']} -f | run cancel {run['id']}"
 
 
+def _said_of(test: Json) -> Iterator[str]:
+    """Why it came out so, and where an invalid one's raw output is."""
+    for reason in test["reasons"]:
+        yield f"reason     {clean(test['name'])}: {_sentence(reason)}"
+    for artifact in test.get("artifacts") or () if test["verdict"] == "invalid" else ():
+        yield f"artifact   {clean(test['name'])}: {clean(artifact['name'])}  {clean(artifact['url'])}"
+
+
 def _sentence(said: Any) -> str:
     if isinstance(said, dict):
         return clean(said.get("message") or said.get("reason") or " ".join(f"{k}={v}" for k, v in said.items()))
@@ -209,11 +218,12 @@ def _sentence(said: Any) -> str:
 
 
 def thresholds(tests: list[Json]) -> str:
-    """Shape: 9 of 9 pass (nopm >= 30000, error_rate <= 0.01)."""
+    """Shape: 6 of 9 pass, 3 not judged (nopm >= 30000, error_rate <= 0.01)."""
     found = [t for test in tests for t in test["thresholds"]]
     passed = sum(t["verdict"] == "pass" for t in found)
+    unjudged = sum(t["verdict"] is None for t in found)
     asked = dict.fromkeys(limit for t in found for limit in limits(t))
-    return f"{passed} of {len(found)} pass ({', '.join(asked)})"
+    return f"{passed} of {len(found)} pass{f', {unjudged} not judged' if unjudged else ''} ({', '.join(asked)})"
 
 
 def limits(threshold: Json) -> Iterator[str]:

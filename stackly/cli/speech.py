@@ -98,7 +98,8 @@ class Speech:
             return
         ink = ("\x1b[31m", "\x1b[0m") if has_colour(sys.stderr) else ("", "")
         title, detail = clean(problem.get("title", "Error")), clean(problem.get("detail", ""))
-        said = detail if problem.get("errors") else f"{title} {detail}".strip() if detail != title else title
+        # The detail of a problem of ours is a whole sentence; its title would say that again.
+        said = detail if detail and (problem.get("type") or detail == title) else f"{title} {detail}".strip()
         print(f"{ink[0]}stackly:{ink[1]} {said}", file=sys.stderr, flush=True)
 
 

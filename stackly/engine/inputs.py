@@ -1,7 +1,7 @@
 """What a step is given, from rows alone: nothing that a message or an agent said becomes an input."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from stackly import clock

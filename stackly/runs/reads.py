@@ -92,6 +92,25 @@ async def find_run(session: Session, account: str, reference: str, *, stack: str
     return dict(meant)
 
 
+async def decisions_of_stack(session: Session, account: str, stack: str) -> list[Json]:
+    """Decisions on a stack and on its runs, of no other stack. Shape: the newest 200, oldest first."""
+    return await rows(
+        session,
+        """
+        SELECT d.* FROM (
+          SELECT d.id, d.subject, d.generation, d.question, d.digest, d.operation, d.inputs, d.tzdata, d.at, d.decision,
+                 d.tree, d.next_check
+          FROM decisions d LEFT JOIN operations o ON o.id = d.operation
+          WHERE d.account = :account AND (d.subject = :subject OR o.code = :stack)
+          ORDER BY d.at DESC, d.id DESC LIMIT 200) d
+        ORDER BY d.at, d.id
+        """,
+        account=account,
+        subject=f"stack/{stack}",
+        stack=stack,
+    )
+
+
 async def tests_of(session: Session, runs: list[str]) -> list[Json]:
     """Shape: by run, then name."""
     return await rows(

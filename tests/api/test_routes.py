@@ -155,6 +155,42 @@ async def test_a_run_is_shown_as_the_interface_says(api: httpx.AsyncClient, seed
     assert [p["tps"] for p in series["points"]] == [10, 20, 30]
 
 
+async def test_a_test_that_is_invalid_links_what_it_left_and_counts_its_thresholds_as_unjudged(
+    api: httpx.AsyncClient, seeded: Seeded, transactions: db.Transactions
+) -> None:
+    async with transactions() as session:
+        await session.execute(text("UPDATE results SET valid = false, reason = 'it broke'"))
+        await session.execute(
+            text("""UPDATE tests SET verdict = 'invalid', spec = '{"thresholds": [{"metric": "tps", "min": 5}]}'""")
+        )
+    test = (await api.get("/api/v1/runs/o1")).json()["tests"][0]
+    assert test["result"] is None
+    (artifact,) = test["artifacts"]
+    assert artifact["name"] == "raw.log"
+    assert (await api.get(artifact["url"])).content == b"raw output"
+    assert test["samples"][0]["artifacts"] == [artifact]
+    (threshold,) = test["thresholds"]
+    assert (threshold["metric"], threshold["min"], threshold["verdict"]) == ("tps", 5, None)
+
+
+async def test_decisions_of_other_stacks_do_not_stand_on_a_stacks_page(
+    world: World, api: httpx.AsyncClient, seeded: Seeded, transactions: db.Transactions
+) -> None:
+    async with transactions() as session:
+        for id_, subject in (("d2", "push/r1/refs/heads/main"), ("d3", "stack/other"), ("d4", "stack/c1")):
+            await session.execute(
+                text(
+                    "INSERT INTO decisions (id, account, subject, generation, question, digest, inputs, tzdata, at,"
+                    " decision, tree) VALUES (:id, :a, :s, 1, 'push', :id, '{}', '', clock_timestamp(), 'no_run', '[]')"
+                ),
+                {"id": id_, "a": world.account.id, "s": subject},
+            )
+    told = (await api.get("/api/v1/explain/stack/c1")).json()["decisions"]
+    assert [d["id"] for d in told] == ["d1", "d4"], "its run's, and its own"
+    told = (await api.get("/api/v1/explain/run/o1")).json()["decisions"]
+    assert [d["id"] for d in told] == ["d1"]
+
+
 async def test_a_stack_shows_where_its_files_are_wrong(api: httpx.AsyncClient, seeded: Seeded) -> None:
     stack = (await api.get("/api/v1/stacks/shop")).json()
     assert stack["errors"] == [{"file": "shop/stackly.hcl", "line": 3, "column": 2, "message": "no such policy"}]

@@ -185,13 +185,39 @@ def test_the_screen_of_a_run() -> None:
     assert "gate      block     policy regression_gate: nopm worse in 1 test" in lines
     assert "image     acme/postgres@sha256:5ca1ab1e" in lines
     assert "baseline  51e07d2   run r0; separate" in lines
-    assert "cost      at most 50.0 machine-hours; destroyed, leftovers 0" in lines
+    assert "machines  destroyed, leftovers 0" in lines
     head = next(line for line in lines if line.startswith("TEST tpcc"))
     assert head.split() == ["TEST", "tpcc", "NOPM", "P95", "MS", "CHANGE", "95%", "INTERVAL", "PAIRS", "VERDICT"]
     row = lines[lines.index(head) + 1].split()
     assert row == ["shared_buffers=8GB", "pool=32", "52,695", "120", "-9.8%", "-13.3", "..", "-6.1", "5", "worse"]
     assert "thresholds 1 of 1 pass (tps >= 20)" in lines
     assert "warning    tpcc.2: w" in lines
+
+
+def test_a_budget_is_no_cost() -> None:
+    assert "50" not in screen(a_run(cost={"max_machine_hours": 50.0}))
+    assert "cost      1.2 of 50.0 machine-hours" in screen(a_run(cost={"max_machine_hours": 50.0, "settled": 1.25}))
+
+
+def test_thresholds_that_nobody_judged_are_counted_as_that() -> None:
+    judged = {"metric": "tps", "min": 20, "max": None, "value": 30, "verdict": "pass", "evidence": "e"}
+    unjudged = {**judged, "value": None, "verdict": None}
+    raw = [{"name": "raw.log.gz", "url": "/api/v1/x"}]
+    tests = [a_test("a", thresholds=[judged] * 2), a_test("b", verdict="invalid", thresholds=[unjudged], artifacts=raw)]
+    shown = screen(a_run(tests=tests))
+    assert "thresholds 2 of 3 pass, 1 not judged (tps >= 20)" in shown
+    assert "artifact   b: raw.log.gz  /api/v1/x" in shown, "what an invalid test left is one look away"
+
+
+def test_an_error_says_a_thing_once(api: FakeApi, stackly: Stackly) -> None:
+    gone = {
+        "kind": "not-found",
+        "title": "There is no such run.",
+        "detail": "There is no run r9; `stackly run list` shows.",
+    }
+    api.get("/runs/r9", {"type": "/problems/run-not-found", "status": 404, **gone}, status=404)
+    assert stackly("run", "show", "r9").err == "stackly: There is no run r9; `stackly run list` shows.\n"
+    assert stackly("run", "show", "r9", "--limit", "1").err.startswith("stackly: No such option: --limit")
 
 
 def test_junit_and_markdown(api: FakeApi, stackly: Stackly) -> None:

@@ -48,7 +48,7 @@ export interface ThresholdOutcome {
   max?: number | null;
   value?: number | null;
   lower?: number | null;
-  verdict: string;
+  verdict: string | null;
   evidence?: string;
 }
 

@@ -109,7 +109,7 @@ function Thresholds({ found }: { found: ThresholdOutcome[] }) {
             <th scope="row">{t.metric}</th>
             <td className="num">{asked(t)}</td>
             <td className="num">{t.lower != null ? `${number(t.lower)} to ${number(t.value)}` : number(t.value)}</td>
-            <td><Mark name={t.verdict} />{t.verdict !== "pass" && t.evidence && <div className="why">{t.evidence}</div>}</td>
+            <td>{t.verdict === null ? <None>not judged</None> : <Mark name={t.verdict} />}{t.verdict !== null && t.verdict !== "pass" && t.evidence && <div className="why">{t.evidence}</div>}</td>
           </tr>
         ))}
       </tbody>
@@ -172,7 +172,7 @@ function Samples({ samples }: { samples: Sample[] }) {
 }
 
 function Downloads({ test }: { test: RunTest }) {
-  const artifacts = test.result?.artifacts ?? [];
+  const artifacts = test.result?.artifacts ?? test.artifacts ?? [];
   if (artifacts.length === 0) return null;
   return (
     <p className="downloads">
