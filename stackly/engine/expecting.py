@@ -59,7 +59,7 @@ async def let_through_before(session: Session, run_id: str) -> None:
 
 
 async def _attempt(session: Session, hold: Hold, asked: Asked, tried: list[StepRecord]) -> Expected:
-    if not await _is_due(session, hold, asked):
+    if not await due_in(session, hold, asked):
         return _refused(Refusal.UNEXPECTED, f"{asked.step} is not due while this is {hold.test_status or hold.status}")
     is_gated = hold.kind == RunKind.DEPLOY and asked.step == "apply"
     if is_gated and not tried:
@@ -78,11 +78,12 @@ async def _attempt(session: Session, hold: Hold, asked: Asked, tried: list[StepR
     return _as_it_is(hold, written)
 
 
-async def _is_due(session: Session, hold: Hold, asked: Asked) -> bool:
+async def due_in(session: Session, hold: Hold, asked: Asked) -> str:
+    """The open phase in which the step is due; '' where it is not."""
     for phase in sorted(hold.phases_for(asked.step)):
         if await tests_store.phase_is_open(session, asked.run, asked.test, phase):
-            return True
-    return False
+            return phase
+    return ""
 
 
 async def _write(session: Session, hold: Hold, key: StepKey) -> Expected | None:

@@ -33,10 +33,10 @@ async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> 
     run = await _locked(session, given.run)
     if run is None:
         return GateAnswer("stop", "the run has ended")
+    if run.status is RunStatus.APPLYING:
+        return GateAnswer("apply")  # its step's row knows of a cancel
     if run.cancel_requested:
         return GateAnswer("stop", "cancelled")
-    if run.status is RunStatus.APPLYING:
-        return GateAnswer("apply")
     plan = {
         "plan_sha256": given.plan.plan_sha256,
         "serial": given.plan.serial,
@@ -68,6 +68,8 @@ async def pass_gate(session: Session, run_id: str, book: PolicyBook) -> GateAnsw
     run = await _locked(session, run_id)
     if run is None:
         return GateAnswer("stop", "the run has ended")
+    if run.status is RunStatus.APPLYING:
+        return GateAnswer("apply")
     if run.cancel_requested:
         return GateAnswer("stop", "cancelled")
     plan: dict[str, Any] = run.spec.get("plan") or {}

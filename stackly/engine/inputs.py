@@ -86,7 +86,7 @@ class Subject:
 async def build(session: Session, key: StepKey) -> dict[str, Any]:
     """The step's input as its row keeps it. Raises: NotDue."""
     subject = await _subject(session, key)
-    return dict(jsonform.to_json(await _BUILDERS[verb_of(key.step)](subject)))
+    return dict(jsonform.to_json(await BUILDERS[verb_of(key.step)](subject)))
 
 
 async def _subject(session: Session, key: StepKey) -> Subject:
@@ -276,7 +276,7 @@ async def _collect(subject: Subject) -> CollectInput:
     return CollectInput(subject.key)
 
 
-_BUILDERS: Mapping[str, Callable[[Subject], Awaitable[Any]]] = {
+BUILDERS: Mapping[str, Callable[[Subject], Awaitable[Any]]] = {
     "plan": _plan,
     "apply": _apply,
     "destroy": _destroy,

@@ -17,6 +17,8 @@ import httpx
 import pytest
 from temporalio import workflow
 from temporalio.client import Client
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -189,6 +191,62 @@ async def test_where_isolation_is_required_and_there_is_none_the_agent_does_not_
     out, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert said in out.decode()
+
+
+@workflow.defn(name="runtime.stranger")
+class Stranger:
+    """Anybody's workflow, on anybody's queue: it puts a message of its own on an agent's. Returns what came of it."""
+
+    @workflow.run
+    async def run(self, activity: str, given: dict[str, Any], queue: str) -> str:
+        try:
+            await workflow.execute_activity(
+                activity,
+                given,
+                task_queue=queue,
+                start_to_close_timeout=timedelta(seconds=20),
+                retry_policy=RetryPolicy(maximum_attempts=1),
+            )
+        except ActivityError:
+            return "refused"
+        return "answered"
+
+
+MESSAGES = ("step", "site.apply", "site.destroy")
+
+
+async def test_a_message_alone_makes_no_agent_work(
+    platform: Platform, temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    """For a run that awaits approval: by somebody without any key, and by somebody who holds ours."""
+    world, home = platform.world, tmp_path / "home"
+    enrolment = platform.enrolment(tmp_path / "enrolment.json", world.site_token, world.site)
+    await sql(platform.transactions, "UPDATE operations SET kind = 'deploy', status = 'awaiting_approval'")
+    stranger = await Client.connect(temporal.client.service_client.config.target_host)
+
+    async def is_online() -> bool:
+        return await platform.status(world.site) == "online"
+
+    async def told(client: Client, message: str) -> str:
+        key = asdict(StepKey(world.run, "", "apply", 1, 1))
+        queue = new_id()
+        worker = Worker(client, task_queue=queue, workflows=[Stranger], workflow_runner=UnsandboxedWorkflowRunner())
+        async with worker:
+            given = [message, key | {"module": {"key": key}}, site_queue(world.site)]
+            return await client.execute_workflow(Stranger.run, args=given, id=new_id(), task_queue=queue)
+
+    with temporal.with_time_skipping_disabled():
+        async with running(home, "site", enrolment):
+            await until(is_online)
+            for message in MESSAGES:
+                assert await told(stranger, message) == "refused"
+            assert await sql(platform.transactions, "SELECT 1 FROM events WHERE name = 'step_refused'") == []
+            # With our key the message is heard, and the row says no.
+            assert await told(platform.client, "step") == "answered"
+    refused = "SELECT payload->>'step', payload->>'refusal' FROM events WHERE name = 'step_refused'"
+    assert await sql(platform.transactions, refused) == [("apply", "unexpected")]
+    assert await sql(platform.transactions, "SELECT 1 FROM steps") == []
+    assert list((home / "runs").glob(f"{world.run}.*")) == []
 
 
 async def test_an_edge_agent_leaves_when_its_test_is_over(
