@@ -15,6 +15,7 @@ import psutil
 
 from stackly.errors import of_os, reason_of
 from stackly.local.processes import Alive
+from stackly.local.s3_keys import S3Keys
 
 # Asked with the component's pid. Raises: OSError when the one who asks lacks what it takes to ask.
 Probe: TypeAlias = Callable[[int], bool]
@@ -133,16 +134,16 @@ def http_ok(port: int, path: str, accepted: range = range(200, 500)) -> Probe:
     return ready
 
 
-def keeps_files(filer: int) -> Probe:
-    """SeaweedFS' doors open before its volumes are read: only a file written and read back tells."""
+def keeps_files(filer: int, keys: S3Keys) -> Probe:
+    """SeaweedFS answers before its volumes are read: only a file written and read back tells."""
 
     def ready(_pid: int) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", filer, timeout=1.5)
+        connection = http.client.HTTPSConnection("127.0.0.1", filer, timeout=1.5, context=keys.context())
         try:
-            connection.request("PUT", "/ready", b"ready")
+            connection.request("PUT", "/ready", b"ready", _bearing(keys, "jwt.filer_signing"))
             written = connection.getresponse()
             written.read()
-            connection.request("GET", "/ready")
+            connection.request("GET", "/ready", headers=_bearing(keys, "jwt.filer_signing.read"))
             return written.status == 201 and connection.getresponse().read() == b"ready"
         except (OSError, http.client.HTTPException) as e:
             return _refused(e)
@@ -150,6 +151,10 @@ def keeps_files(filer: int) -> Probe:
             connection.close()
 
     return ready
+
+
+def _bearing(keys: S3Keys, name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {keys.token(name)}"}
 
 
 def both(one: Probe, other: Probe) -> Probe:

@@ -11,6 +11,7 @@ from stackly.errors import Unavailable
 from stackly.local import postgres
 from stackly.local.component import Component, both, connected, http_ok, keeps_files, readiness, tcp
 from stackly.local.home import Config, Home, write_private
+from stackly.local.s3_keys import NO_ORIGIN, S3Keys
 
 NAMES = ("postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent")
 
@@ -75,6 +76,10 @@ def _temporal(home: Home, config: Config) -> Component:
         argv += ["--sqlite-pragma", pragma]
     # The dev server's one shard is polled 20 times a second by default: 45 ms a task instead of 2.
     argv += ["--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"]
+    # Its HTTP endpoint cannot be closed: a page would start and end workflows by a form. So it serves no host there is.
+    argv += ["--dynamic-config-value", 'frontend.httpAllowedHosts=["nobody.invalid"]']
+    # An agent's poll that ends takes no task with it.
+    argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
     return Component(
         name="temporal",
         argv=argv,
@@ -90,6 +95,8 @@ def _s3(home: Home, config: Config) -> Component:
     data.mkdir(mode=0o700, exist_ok=True)
     credentials = home.supervisor / "s3.json"
     write_private(credentials, json.dumps(_s3_identities(config)))
+    keys = S3Keys(home.run("s3"), config.secrets["s3_secret"])
+    keys.make()
     ports = {name: port for name, port in config.ports.items() if name.startswith("s3")}
     argv = [program("weed"), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     argv += ["-filer", "-s3", f"-s3.config={credentials}"]
@@ -98,6 +105,7 @@ def _s3(home: Home, config: Config) -> Component:
     argv += [f"-s3.port={ports['s3']}", f"-s3.port.grpc={ports['s3_grpc']}"]
     # Two doors nobody asked for; and room for more than the one bucket that 10 volumes of 30 GB would hold.
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=200", "-master.volumeSizeLimitMB=64"]
+    argv += [f"-s3.allowedOrigins={NO_ORIGIN}", f"-filer.allowedOrigins={NO_ORIGIN}"]
     # Alone, it need not wait ten seconds at every restart for others to stand for election; and it tells nobody of us.
     argv += ["-master.electionTimeout=1s", "-master.heartbeatInterval=100ms", "-master.telemetry=false"]
     # It would go on for ten seconds after SIGTERM so that a balancer may notice; here is none.
@@ -107,7 +115,7 @@ def _s3(home: Home, config: Config) -> Component:
         argv=argv,
         cwd=home.run("s3"),
         address=config.address("s3"),
-        ready=both(http_ok(ports["s3"], "/healthz"), keeps_files(ports["s3_filer"])),
+        ready=both(http_ok(ports["s3"], "/healthz"), keeps_files(ports["s3_filer"], keys)),
         ports=tuple(ports.values()),
         ready_s=120,  # it reads its volumes at a restart
         grace_s=3,  # it rarely ends by itself in time, and what it acknowledged survives SIGKILL
