@@ -82,7 +82,7 @@ async def test_the_parts_of_s3_take_no_call_without_a_certificate(home: Home, bu
     async with grpc.aio.insecure_channel(configured(home).address(f"{part}_grpc")) as channel:
         for method in ("/filer_pb.SeaweedFiler/GetFilerConfiguration", "/master_pb.Seaweed/Statistics"):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary(method)(b"", timeout=5)
+                await channel.unary_unary(method, bytes, bytes)(b"", timeout=5)
             assert refused.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     assert await bucket.get("state/one") == b"precious"
 
