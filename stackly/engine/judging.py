@@ -33,6 +33,7 @@ def facts_for(run: Run, *, now: datetime, digest: str | None, votes: Sequence[Vo
         author=trigger.get("author"),
         committer=trigger.get("committer"),
         pusher=trigger.get("pusher"),
+        is_pusher_unknown=trigger.get("kind") == "push" and trigger.get("pusher", "") is None,
         actor=trigger.get("actor"),
         expected_duration_s=spec.get("expected_duration_s"),
         digest=digest,

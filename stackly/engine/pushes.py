@@ -34,7 +34,7 @@ class Pushed:
     def trigger(self, paths: Sequence[str]) -> dict[str, Any]:
         return {
             "kind": "push",
-            "actor": self.pusher or self.author,
+            "actor": self.pusher,  # what git calls people is text that anybody writes, and no login
             "pusher": self.pusher,
             "author": self.author,
             "committer": self.committer,

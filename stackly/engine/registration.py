@@ -161,7 +161,7 @@ def _tell(sync: _Sync, path: str, code: StackCode) -> None:
             "branch": sync.pushed.branch,
             "commit": code.commit,
             "trigger": "push",
-            "actor": sync.pushed.pusher or sync.pushed.author,
+            "actor": sync.pushed.pusher,
         },
     }
     sync.notes.fact(f"stack/{code.id}", name, payload)

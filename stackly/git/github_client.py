@@ -4,10 +4,11 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
+from stackly import texts
 from stackly.git.github_app import AppKey, AppTokens
 from stackly.git.github_rest import (
     GitHubHost,
@@ -126,6 +127,18 @@ class GitHub:
         except UpstreamNotFound:
             return None
         return _installation(found).id
+
+    async def pusher_of(self, full_name: str, ref: str, commit: str, *, installation: int | None = None) -> str | None:
+        """The login of who put a branch at a commit, by GitHub's activity of the newest hundred moves of that ref."""
+        token = await self.token(installation)
+        path = f"repos/{full_name}/activity?per_page=100&ref={quote(ref, safe='')}"
+        found = await self._rest.json("GET", path, token=token)
+        for row in found if isinstance(found, list) else []:
+            actor = row.get("actor") if isinstance(row, dict) else None
+            if isinstance(actor, dict) and (row.get("ref"), row.get("after")) == (ref, commit):
+                login = actor.get("login")
+                return login if isinstance(login, str) and login and not texts.flaw(login) else None
+        return None
 
     # webhooks of a repository
 

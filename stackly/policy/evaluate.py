@@ -188,12 +188,14 @@ def _approval(policy: Policy, rule: ApprovalRule, facts: Facts, question: str) -
     if question == ADMIT and facts.kind in PLANNED:
         said = f"{rule.min_approvers} approval(s) will be asked for when the plan is known"
         return _Found(reasons=(Reason(policy.name, ALLOW, "approval", said),))
-    count = tally(rule, facts)
+    count, wanted = tally(rule, facts), rule.min_approvers + facts.is_pusher_unknown
     expires = facts.requested_at + timedelta(seconds=rule.expires_s) if facts.requested_at and rule.expires_s else None
-    need = ApprovalNeed(policy.name, rule.min_approvers, count.given, rule.allowed_groups, expires)
-    missing = rule.min_approvers - len(count.given)
+    need = ApprovalNeed(policy.name, wanted, count.given, rule.allowed_groups, expires)
+    missing = wanted - len(count.given)
     groups = f" from {', '.join(rule.allowed_groups)}" if rule.allowed_groups else ""
     ignored = "".join(f"; {why}" for why in count.ignored)
+    if facts.is_pusher_unknown:  # one of those who approve may be who pushed
+        ignored = f"; nobody is known to have pushed it, so one approval more is asked for{ignored}"
     if count.denied:
         said = f"denied by {', '.join(count.denied)}"
         flips: tuple[Flip, ...] = (
@@ -207,12 +209,10 @@ def _approval(policy: Policy, rule: ApprovalRule, facts: Facts, question: str) -
         return _Found(reasons=(Reason(policy.name, ALLOW, "approval", said + ignored),), needs=(need,))
     flip = Flip(policy.name, "approve", f"{missing} more approval(s){groups}", count=missing)
     if expires is not None and facts.now >= expires:
-        said = f"the request expired with {len(count.given)} of {rule.min_approvers} approvals"
-        flip = Flip(
-            policy.name, "approve", f"start it again and get {rule.min_approvers} approval(s){groups}", count=missing
-        )
+        said = f"the request expired with {len(count.given)} of {wanted} approvals"
+        flip = Flip(policy.name, "approve", f"start it again and get {wanted} approval(s){groups}", count=missing)
         return _Found((Reason(policy.name, DENY, "approval", said + ignored, needed=missing),), (flip,), (need,))
-    said = f"{len(count.given)} of {rule.min_approvers} approvals{groups}"
+    said = f"{len(count.given)} of {wanted} approvals{groups}"
     reason = Reason(policy.name, HOLD, "approval", said + ignored, needed=missing)
     return _Found((reason,), (flip,), (need,), (expires,) if expires else ())
 

@@ -139,6 +139,7 @@ class Facts:
     author: str | None = None
     committer: str | None = None
     pusher: str | None = None
+    is_pusher_unknown: bool = False
     actor: str | None = None
     contributors: tuple[str, ...] = ()
     expected_duration_s: int | None = None

@@ -118,6 +118,18 @@ def test_whoever_started_it_and_whoever_took_part_may_not_approve_it() -> None:
     assert decide([APPROVAL], started, "apply").approvals[0].given == ()
 
 
+def test_where_nobody_is_known_to_have_pushed_one_approval_more_is_asked_for() -> None:
+    one, two, three = vote("zoe"), vote("yan"), vote("xia")
+    unknown = facts(pusher=None, actor=None, is_pusher_unknown=True, votes=(one, two))
+    held = decide([APPROVAL], unknown, "apply")
+    assert (held.outcome, held.approvals[0].needed) == ("hold", 3)
+    assert "nobody is known to have pushed it" in held.reasons[-1].text
+    allowed = decide([APPROVAL], replace(unknown, votes=(one, two, three)), "apply")
+    assert allowed.outcome == "allow"
+    assert "nobody is known to have pushed it" in allowed.reasons[-1].text
+    assert decide([APPROVAL], facts(votes=(one, two)), "apply").outcome == "allow"
+
+
 def test_a_denial_ends_it_over_any_number_of_approvals() -> None:
     votes = (vote("zoe"), vote("yan"), vote("xia", "deny"))
     assert decide([APPROVAL], facts(votes=votes), "apply").outcome == "deny"

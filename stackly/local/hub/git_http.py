@@ -96,8 +96,12 @@ async def _receive(hub: Hub, repo: Repo, request: Request, body: IO[bytes]) -> R
             if hub.dice.faults.behind_s:
                 await hub.repositories.fall_behind(repo.id, changes, hub.dice.faults.behind_s)
             who = pusher(request, hub)
-            for change in announced(changes):
-                hub.deliveries.announce(fresh, "push", await hub.pushes.payload(fresh, change, before, who))
+            told = [(change, await hub.pushes.payload(fresh, change, before, who)) for change in announced(changes)]
+            forced = {change.ref for change, payload in told if payload["forced"]}
+            for each in changes:
+                hub.activities.add(repo.id, each, who, is_forced=each.ref in forced)
+            for _, payload in told:
+                hub.deliveries.announce(fresh, "push", payload)
             _log.info("push.received", repo=repo.full_name, refs=len(changes))
     return Response(answer, code, headers)
 

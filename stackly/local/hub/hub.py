@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackly import clock
+from stackly.local.hub.activities import Activities
 from stackly.local.hub.apps import Apps
 from stackly.local.hub.deliveries import Deliveries
 from stackly.local.hub.faults import Dice, Limits
@@ -38,6 +39,7 @@ class Hub:
     devices: Devices
     people: People
     keys: Keys
+    activities: Activities
     user: str = USER
     max_statuses: int = MAX_STATUSES
 
@@ -81,5 +83,6 @@ def build(
         devices=Devices(store.db, oauth, now),
         people=People(store, shapes),
         keys=Keys({own_key(home): USER} if keys is None else keys),
+        activities=Activities(store.db),
         max_statuses=max_statuses,
     )

@@ -81,7 +81,7 @@ class Repositories:
 
     async def refs(self, repo: int) -> dict[str, str]:
         out = await self.git(repo, "for-each-ref", "--format=%(objectname) %(refname)")
-        pairs = (line.split(" ", 1) for line in out.decode("utf-8", "replace").splitlines())
+        pairs = (line.split(" ", 1) for line in out.decode("utf-8", "replace").split("\n") if line)
         return {ref: oid for oid, ref in pairs}
 
     async def point_head(self, repo: int, branch: str) -> None:

@@ -116,6 +116,14 @@ def router(hub: Hub) -> APIRouter:  # noqa: C901 - a table of routes, each a few
     async def transfer(repo: Named, body: Transfer, request: Request) -> dict[str, Any]:
         return _transfer(hub, repo, body, pusher(request, hub))
 
+    @routes.get("/repos/{owner}/{name}/activity")
+    async def activity(
+        repo: Named, ref: str | None = None, after: int | None = None, per_page: PerPage = 30
+    ) -> list[dict[str, Any]]:
+        full = ref if ref is None or ref.startswith("refs/") else f"refs/heads/{ref}"
+        rows = hub.activities.listed(repo.id, ref=full, below=after, limit=per_page)
+        return [hub.shapes.activity(row) for row in rows]
+
     @routes.post("/repos/{owner}/{name}/statuses/{sha}", status_code=201)
     async def add_status(repo: Named, sha: str, body: NewStatus, request: Request) -> dict[str, Any]:
         return await _add_status(hub, repo, sha, body, pusher(request, hub))

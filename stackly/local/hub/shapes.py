@@ -220,6 +220,16 @@ class Shapes:
             },
         }
 
+    def activity(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "id": row["id"],
+            "node_id": _node("PushEvent", row["id"]),
+            **{name: row[name] for name in ("before", "after", "ref")},
+            "timestamp": row["at"],
+            "activity_type": row["kind"],
+            "actor": self.user(row["actor"]),
+        }
+
     def status(self, repo: Repo, row: dict[str, Any]) -> dict[str, Any]:
         return {
             "url": f"{self.base_url}/repos/{repo.full_name}/statuses/{row['sha']}",
