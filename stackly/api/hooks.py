@@ -17,13 +17,17 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class KnownHook:
-    """Shape: `secrets` are the current one, then the previous one; without `repo` it serves many repositories."""
+    """Shape: `secrets` are the current one, then the previous one; without `repo` it serves many repositories.
+
+    `github_id` is GitHub's number of its repository.
+    """
 
     id: str
     account: AccountId
     repo: RepoId | None
     secrets: tuple[bytes, ...]
     read_at: float
+    github_id: int | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -51,12 +55,13 @@ class HookBook:
             return None
         async with self._transactions() as session:
             row = await inbox.find_hook(session, hook)
+            number = await connections.number_of(session, row.repo) if row and row.repo else None
         if row is None:
             self._forget(hook)
             return None
         sealed = [row.secret_sealed, *([row.previous_sealed] if row.previous_sealed else [])]
         opened = tuple(secrets.unseal(self._keyring, row.account, bytes(s), _aad(hook)) for s in sealed)
-        known = KnownHook(hook, row.account, row.repo, secrets=opened, read_at=clock.monotonic())
+        known = KnownHook(hook, row.account, row.repo, secrets=opened, read_at=clock.monotonic(), github_id=number)
         self._known[hook] = known
         return known
 

@@ -15,6 +15,7 @@ from stackly.api.references import RepoPath
 from stackly.api.views import DeliveryView, DoneView, RepositoryView
 from stackly.db import Json, Session
 from stackly.errors import Conflict
+from stackly.events import inbox
 from stackly.events import reads as events
 from stackly.events import store as outbox
 from stackly.events.model import Bell
@@ -31,6 +32,10 @@ APP = "app"
 
 class RepositoryUnhooked(Conflict):
     title = "GitHub sends nothing for this repository yet."
+
+
+class RepositoryAnother(Conflict):
+    title = "This name belongs to another repository."
 
 
 class RepositoryAdd(BaseModel):
@@ -82,6 +87,13 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
     installation = await house.github.installation_of(name)
     upstream = await house.github.repository(name, installation=installation)
     async with house.transactions() as session:
+        other = await connections.another_of(session, actor.account, upstream.full_name, upstream.github_id)
+        if other is not None:
+            raise RepositoryAnother(
+                f"On GitHub {upstream.full_name} is repository {upstream.github_id} now, and another one is connected"
+                f" under that name; if you mean the new one, first run: stackly repo sync {other}",
+                repo=other,
+            )
         known = await connections.find_repo(session, actor.account, upstream.github_id)
         if known is not None:  # out of reach until now, perhaps: it goes on where it stood
             await repos_store.set_repo_status(session, known, repos_store.ACTIVE, None)
@@ -95,6 +107,7 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
             hook="",
         )
         await connections.connect(session, actor.account, repo.id, installation)
+        await inbox.connected(session, actor.account, upstream.github_id, repo.id)
         hook, secret = await house.hooks.create(session, actor.account, repo.id)
     # An App hears of all its repositories at the account's one address: `stackly repo address`.
     upstream_hook = APP if installation is not None else await _tell(house, upstream.full_name, hook, secret)
@@ -104,15 +117,31 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
         return _view(await reads.get_repo(session, actor.account, repo.id))
 
 
-async def _tell(house: Parts, full_name: str, hook: str, secret: bytes) -> str:
+async def _tell(house: Parts, full_name: str, hook: str, secret: bytes, installation: int | None = None) -> str:
     """GitHub's webhook of a repository sends to ours, with our secret. Returns GitHub's number of it."""
     address = f"{house.config.public_url}/webhooks/github/{hook}"
-    return await house.github.ensure_hook(full_name, url=address, secret=secret.decode())
+    return await house.github.ensure_hook(full_name, url=address, secret=secret.decode(), installation=installation)
+
+
+async def _named(house: Parts, account: AccountId, row: Json) -> tuple[str, int | None]:
+    """What GitHub calls it now, by its number: the name we know may be a stranger's. Raises: Upstream errors."""
+    async with house.transactions() as session:
+        installation = (await connections.connection(session, account, row["id"])).installation
+    upstream = await house.github.repository_by_id(row["github_id"], installation=installation)
+    return upstream.full_name, installation
 
 
 async def _repo(house: Parts, account: AccountId, repo: str) -> Json:
     async with house.transactions() as session:
         return await reads.get_repo(session, account, repo)
+
+
+@router.get("/-/deliveries")
+async def list_unconnected(house: House, actor: Reader, asked: Asked) -> Page[DeliveryView]:
+    """What arrived about repositories that are not connected, newest first."""
+    async with house.transactions() as session:
+        found = await events.unconnected_deliveries(session, actor.account, limit=asked.limit, after=asked.time_key())
+    return asked.page(found, lambda r: DeliveryView(**r), lambda r: [r["received_at"].isoformat(), r["guid"]])
 
 
 @router.get("/{repo:path}/deliveries")
@@ -159,7 +188,8 @@ async def _told_present(house: Parts, account: AccountId, row: Json) -> str:
     """Give GitHub the secret that is the present one here. Returns the hook's id."""
     async with house.transactions() as session:
         hook, secret = await house.hooks.create(session, account, RepoId(row["id"]))
-    await _tell(house, row["full_name"], hook, secret)
+    name, installation = await _named(house, account, row)
+    await _tell(house, name, hook, secret, installation)
     return hook
 
 
@@ -171,7 +201,9 @@ async def redeliver(body: Redelivery, repo: RepoPath, house: House, actor: Opera
         raise RepositoryUnhooked(f"Run: stackly repo add {row['clone_url']}", repo=row["id"])
 
     async def carry_out(_: Carried) -> DoneView:
-        return DoneView(id=await house.github.redeliver_guid(row["full_name"], row["hook_id"], body.guid))
+        name, installation = await _named(house, actor.account, row)
+        sent = await house.github.redeliver_guid(name, row["hook_id"], body.guid, installation=installation)
+        return DoneView(id=sent)
 
     return await once.outside(actor, carry_out, status=202)
 

@@ -45,6 +45,8 @@ class DeliveryView(View):
     status: str
     reason: str | None
     received_at: Time
+    repository_id: int | None = Field(default=None, description="GitHub's number of the repository that it names.")
+    repository: str | None = Field(default=None, description="What it calls that repository.")
 
 
 class FileProblemView(View):

@@ -150,14 +150,11 @@ def arrival_of(
     guid = headers.get(b"x-github-delivery", b"").decode("latin-1")
     if not guid or len(guid) > GUID_CAP or not guid.isprintable():
         raise DeliveryUnidentified("Send the GUID in X-GitHub-Delivery.")
-    bell, reason = _RINGS.get(said.kind), said.reason
-    key: str | None = repo
-    if bell is Bell.INSTALLATION_LOOK:
-        key = f"{hook.account}/{said.installation}"
-    elif bell is None:
-        reason = reason or f"{said.event} starts no sync."
-    elif repo is None:
-        bell, reason = None, f"{said.full_name or 'The repository'} is not connected; run: stackly repo add NAME"
+    bell = _RINGS.get(said.kind)
+    reason = _why_not(hook, repo, said, bell)
+    if reason is not None:
+        bell = None
+    key = f"{hook.account}/{said.installation}" if bell is Bell.INSTALLATION_LOOK else repo
     return Arrival(
         hook=hook.id,
         guid=guid,
@@ -169,7 +166,42 @@ def arrival_of(
         repo=repo,
         bell=bell,
         key=key,
+        about=said.repo_github_id,
+        about_name=said.full_name,
+        subject=_subject(repo, said) if reason is not None and _is_of(hook, said) else None,
+        ref=said.ref,
     )
+
+
+def _why_not(hook: KnownHook, repo: RepoId | None, said: Delivered, bell: Bell | None) -> str | None:
+    """Why a delivery rings no bell; None when it does. What a body names counts by its number alone."""
+    if said.reason is not None:
+        return said.reason
+    if bell is None:
+        pull = "A pull request starts nothing by itself; the push of its branch does."
+        return pull if said.event == "pull_request" else f"{said.event} starts no sync."
+    if bell is Bell.INSTALLATION_LOOK:
+        return None if said.installation is not None else f"The {said.event} names no installation by its number."
+    if said.repo_github_id is None:
+        return f"The {said.event} names no repository by its number."
+    if not _is_of(hook, said):
+        of = f"repository {said.repo_github_id} ({said.full_name or 'without a name'})"
+        return f"This is about {of}, and the webhook is that of repository {hook.github_id}."
+    if repo is None:
+        return f"{said.full_name or 'The repository'} is not connected; run: stackly repo add NAME"
+    return None
+
+
+def _is_of(hook: KnownHook, said: Delivered) -> bool:
+    """Whether it is about the repository whose webhook it came by; an account's webhook is for all."""
+    return hook.repo is None or said.repo_github_id == hook.github_id
+
+
+def _subject(repo: RepoId | None, said: Delivered) -> str | None:
+    """What people look for that nothing came of: a push, or a pull request."""
+    if repo is None or said.event not in {"push", "pull_request"}:
+        return None
+    return f"push/{repo}/{said.ref}" if said.ref else f"repo/{repo}"
 
 
 async def _acknowledge(send: Send, receipt: Receipt) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from stackly.cli.command import Cursor, Invocation, Limit, command
+from stackly.cli.exits import CommandFailed, Exit
 from stackly.cli.lean import group
 from stackly.cli.speech import facts, field, short, without_credential
 
@@ -63,10 +64,24 @@ def sync(call: Invocation, repo: Repo) -> None:
 
 
 @command(app, "deliveries")
-def deliveries(call: Invocation, repo: Repo, limit: Limit = 50, cursor: Cursor = None) -> None:
-    """What arrived for a repository, newest first."""
-    page = call.server.get(f"/repos/{call.id_of('repo', repo)}/deliveries", limit=limit, cursor=cursor)
-    call.say.page(page, [field(n) for n in ("guid", "event", "status", "attempts", "received_at", "reason")])
+def deliveries(
+    call: Invocation,
+    repo: Annotated[str | None, typer.Argument(help="An id, a unique beginning of it, owner/name, or name.")] = None,
+    *,
+    unconnected: Annotated[bool, typer.Option("--unconnected", help="Of repositories that are not connected.")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> None:
+    """What arrived for a repository, newest first; or what arrived for those that are not connected."""
+    if (repo is None) is not unconnected:
+        raise CommandFailed(Exit.USAGE, "Which deliveries?", "Name a repository, or give --unconnected.")
+    if repo is None:
+        page = call.server.get("/repos/-/deliveries", limit=limit, cursor=cursor)
+        named = "repository", "repository_id"
+    else:
+        page = call.server.get(f"/repos/{call.id_of('repo', repo)}/deliveries", limit=limit, cursor=cursor)
+        named = "status", "attempts"
+    call.say.page(page, [field(n) for n in ("guid", "event", *named, "received_at", "reason")])
 
 
 @command(app, "rotate")

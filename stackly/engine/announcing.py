@@ -12,9 +12,9 @@ from stackly.db import Session
 from stackly.events import announced_store as announcements
 from stackly.events import store as events
 from stackly.events.announced_store import Announcement
-from stackly.events.model import Bell
+from stackly.events.model import Bell, EventName
 from stackly.git.payloads import Announced
-from stackly.stacks.model import branch_of
+from stackly.stacks.model import Repo, branch_of
 
 _log = log.get("engine")
 
@@ -34,7 +34,7 @@ class Waiting:
     @property
     def awaited(self) -> list[Announced]:
         """What this sync waits for: each delivery has that once, and soon or not at all."""
-        return [a.push for a in self.pushes if a.reason is None and a.age < FRESH]
+        return [a.push for a in self.pushes if a.reason is None and a.age < FRESH and not _has_no_name(a.push)]
 
     @property
     def all(self) -> list[Announced]:
@@ -52,9 +52,39 @@ async def note(session: Session, repo: str, waiting: Waiting, missing: Collectio
     for a, why in said:
         if why is not None and a.reason is None:
             _log.warning("push.not_served", repo_id=repo, ref=a.push.ref, commit=a.push.after, delivery=a.guid)
-    again = [next_look(a.age) for a, why in said if why is not None and a.age < LOOKED_FOR]
+    waited = [(a, why) for a, why in said if not _has_no_name(a.push)]
+    again = [next_look(a.age) for a, why in waited if why is not None and a.age < LOOKED_FOR]
     if again:
         await events.ring_later(session, Bell.REPO_SYNC, repo, after=min(again))
+
+
+async def refuse(session: Session, repo: Repo, waiting: Waiting) -> None:
+    """Pushes to a repository that is out of reach: each says why nothing starts, once, until it is back."""
+    why = f"{repo.full_name} is {repo.status}: nothing of it starts; it is read when that ends"
+    await _say(session, repo, [(a, why) for a in waiting.pushes])
+    await pass_by(session, repo)
+
+
+async def pass_by(session: Session, repo: Repo) -> None:
+    """Pushes of what starts no run, whatever it is."""
+    said = []
+    for a in await announcements.unheeded(session, repo.id, within=LOOKED_FOR):
+        kind = "a tag" if a.push.ref.startswith("refs/tags/") else "no branch"
+        said.append((a, f"{a.push.ref} is {kind}; pushes of branches start runs, and no others"))
+    await _say(session, repo, said)
+
+
+async def _say(session: Session, repo: Repo, said: Sequence[tuple[Announcement, str]]) -> None:
+    await announcements.set_reasons(session, said)
+    for a, why in said:
+        payload = {"repo": repo.full_name, "ref": a.push.ref, "commit": a.push.after, "reason": why, "delivery": a.guid}
+        subject, n = f"push/{repo.id}/{a.push.ref}", f"{a.guid}/{repo.status}"
+        await events.record(session, repo.account, subject, EventName.RUN_NOT_CREATED, n, payload)
+
+
+def _has_no_name(push: Announced) -> bool:
+    """JSON shows a name that is not UTF-8 with this character, and nothing can be found by it."""
+    return "\N{REPLACEMENT CHARACTER}" in push.ref
 
 
 def next_look(age: timedelta) -> timedelta:
@@ -64,6 +94,8 @@ def next_look(age: timedelta) -> timedelta:
 
 def _why(told: Announcement) -> str:
     push = told.push
+    if _has_no_name(push):
+        return f"the name {branch_of(push.ref)} is not UTF-8, so it can be kept nowhere; rename it"
     what = (
         f"{branch_of(push.ref)} at {push.after[:7]}" if push.after.strip("0") else f"{branch_of(push.ref)} as deleted"
     )

@@ -4,13 +4,24 @@ Access lost is never code deleted (G13): whatever is read here stops scheduling 
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
+from stackly import log
 from stackly.db import Transactions
+from stackly.errors import StacklyError
+from stackly.events import store as events
+from stackly.events.model import Bell
 from stackly.git.github_client import GitHub, UpstreamRepo
-from stackly.git.github_rest import UpstreamNotFound
+from stackly.git.github_rest import UpstreamLimited, UpstreamNotFound
 from stackly.stacks import connections_store as connections
+from stackly.stacks import repos_store, store
 from stackly.stacks.model import Repo
+
+_log = log.get("engine")
+
+# A limit of GitHub's lasts up to an hour; a name that is given up is not another's within minutes.
+COUNTS = timedelta(minutes=15)
 
 # `none`: no App reaches it, a plain token does, or nobody needs one.
 Reach = Literal["none", "active", "suspended", "gone"]
@@ -61,6 +72,70 @@ async def reach_of(github: GitHub, installation: int | None) -> Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """Asking GitHub for a repository by its number, and carrying here what is said of it."""
+
+    transactions: Transactions
+    github: GitHub
+
+    async def look(self, repo: str, reach: Reach | None = None) -> Repo:
+        """The repository as it is from now on.
+
+        Where GitHub answers nobody for a while, because its limit is used up, what it said shortly before still counts.
+        Raises: Upstream errors; nothing is changed then.
+        """
+        try:
+            return await self._look(repo, reach)
+        except UpstreamLimited:
+            async with self.transactions() as session:
+                if not await connections.is_confirmed(session, repo, within=COUNTS):
+                    raise
+                return await store.get_repo(session, repo)
+
+    async def _look(self, repo: str, reach: Reach | None) -> Repo:
+        async with self.transactions() as session:
+            seen = await store.get_repo(session, repo)
+            known = await connections.connection(session, seen.account, repo)
+            said_deleted = await events.said_deleted(session, repo)
+        installation = known.installation
+        reach = reach or await reach_of(self.github, installation)
+        if reach == "gone":  # installed again under another number, perhaps
+            installation = await self.github.installation_of(seen.full_name)
+            reach = await reach_of(self.github, installation) if installation is not None else "gone"
+        upstream = await self._upstream(seen, installation, reach)
+        return await self._apply(seen, installation, judge(seen, upstream, reach, said_deleted=said_deleted))
+
+    async def _upstream(self, seen: Repo, installation: int | None, reach: Reach) -> UpstreamRepo | None:
+        if reach in {"gone", "suspended"}:
+            return None
+        try:
+            return await self.github.repository_by_id(seen.github_id, installation=installation)
+        except UpstreamNotFound:
+            return None
+
+    async def _apply(self, seen: Repo, installation: int | None, verdict: Verdict) -> Repo:
+        async with self.transactions() as session:
+            known = verdict.known_as
+            if known is not None:
+                await connections.connect(session, seen.account, seen.id, installation)
+                await repos_store.rename_repo(
+                    session,
+                    seen.id,
+                    full_name=known.full_name,
+                    clone_url=known.clone_url,
+                    default_branch=known.default_branch,
+                )
+            await connections.confirm(session, seen.id)
+            now = await repos_store.set_repo_status(session, seen.id, verdict.status, verdict.reason)
+            is_back = verdict.status == repos_store.ACTIVE != seen.status
+            if is_back or (known is not None and known.default_branch != seen.default_branch):
+                await events.ring(session, Bell.REPO_SYNC, seen.id)
+        if verdict.status != seen.status:
+            _log.warning("repo.status_changed", repo_id=seen.id, status=verdict.status, reason=verdict.reason)
+        return now
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """The credential for each repository."""
 
@@ -74,3 +149,12 @@ class Access:
     async def token(self, repo: Repo) -> str | None:
         """Raises: Upstream errors, when an installation gives none."""
         return await self.github.token(await self.installation(repo))
+
+    async def pusher(self, repo: Repo, ref: str, commit: str) -> str | None:
+        """Who GitHub's activity says put this commit there. None where it does not say, or cannot be asked."""
+        try:
+            installation = await self.installation(repo)
+            return await self.github.pusher_of(repo.full_name, ref, commit, installation=installation)
+        except StacklyError as e:
+            _log.warning("pusher.unknown", repo_id=repo.id, ref=ref, commit=commit, reason=e.detail)
+            return None

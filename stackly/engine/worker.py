@@ -17,7 +17,7 @@ from stackly.engine.contracts.steps import CONTROL_QUEUE
 from stackly.engine.policies import PolicyBook
 from stackly.engine.process import github_of, settings_of, until_signal
 from stackly.engine.temporal import account_id, client
-from stackly.engine.upstream import Access
+from stackly.engine.upstream import Access, Looks
 from stackly.engine.workflows.look import LookWorkflow
 from stackly.engine.workflows.run import RunWorkflow
 from stackly.engine.workflows.sweep import SweepWorkflow
@@ -78,7 +78,17 @@ async def run(settings: Settings) -> None:
     github = github_of(settings)
     access = Access(transactions, github)
     grace = timedelta(seconds=settings.branch_grace_s)
-    source = Source(settings.mirrors, git, settings.postgres_majors, book, grace, token_of=access.token)
+    looks = Looks(transactions, github)
+    source = Source(
+        settings.mirrors,
+        git,
+        settings.postgres_majors,
+        book,
+        grace,
+        token_of=access.token,
+        look=looks.look,
+        pusher_of=access.pusher,
+    )
     sweeping = Sweeping(github, settings.mirrors, git, timedelta(seconds=settings.sweep_every_s))
     keys = Keyring(settings.keyring)
     account = await account_id(transactions, settings.account)

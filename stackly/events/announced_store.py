@@ -56,12 +56,32 @@ async def announced(session: Session, repo: str, *, within: timedelta) -> list[A
     return kept
 
 
+async def unheeded(session: Session, repo: str, *, within: timedelta) -> list[Announcement]:
+    """Pushes of anything but branches, told not longer ago than that, which say nothing of it so far."""
+    rows = await session.execute(
+        text(
+            "SELECT hook, guid, body, reason, clock_timestamp() - received_at AS age FROM deliveries"
+            " WHERE repo = :repo AND event = 'push' AND status = 'received' AND length(body) < :cap"
+            " AND reason IS NULL AND received_at > clock_timestamp() - CAST(:within AS interval)"
+            " ORDER BY received_at DESC LIMIT :most"
+        ),
+        {"repo": repo, "cap": BODY_CAP_BYTES, "within": within, "most": MOST},
+    )
+    found = [(r, _of_any(bytes(r.body))) for r in rows]
+    return [Announcement(r.hook, r.guid, p, r.age, None) for r, p in found if p and not p.ref.startswith(HEADS)]
+
+
 def _push(body: bytes) -> Announced | None:
+    found = _of_any(body)
+    return found if found is not None and found.ref.startswith(HEADS) else None
+
+
+def _of_any(body: bytes) -> Announced | None:
     try:
         said = payloads.read("push", body)
     except Invalid:
         return None
-    if said.kind != "push" or not said.ref or not said.before or not said.after or not said.ref.startswith(HEADS):
+    if said.kind != "push" or not said.ref or not said.before or not said.after:
         return None
     return Announced(said.ref, said.before, said.after)
 

@@ -19,17 +19,38 @@ from stackly.ids import AccountId, RepoId
 _log = log.get("events")
 
 # The statement is the transaction: a delivery without its doorbell, or the other way round, cannot be.
-# `xmax = 0` holds for rows this statement inserted: a repeated GUID counts an attempt and rings nothing.
+# `xmax = 0` holds for rows this statement inserted: a repeated GUID counts an attempt and rings nothing, unless what
+# was ignored comes rightly now: headers are unsigned, and a repository may have been connected meanwhile.
 _KEEP = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::int[],
-                       $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
-    AS g(hook, guid, event, body, body_sha256, attempts, status, reason, repo, bell, key)
+                       $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[],
+                       $14::text[], $15::text[])
+    AS g(hook, guid, event, body, body_sha256, attempts, status, reason, repo, bell, key, about, about_name,
+         subject, ref)
 ), kept AS (
-  INSERT INTO deliveries AS d (hook, guid, event, body, body_sha256, attempts, status, reason, repo)
-  SELECT hook, guid, event, body, body_sha256, attempts, status, reason, repo FROM given
-  ON CONFLICT (hook, guid) DO UPDATE SET attempts = d.attempts + excluded.attempts
-  RETURNING d.hook, d.guid, d.attempts, d.status, (d.xmax = 0) AS fresh
+  INSERT INTO deliveries AS d (hook, guid, event, body, body_sha256, attempts, status, reason, repo, about, about_name)
+  SELECT hook, guid, event, body, body_sha256, attempts, status, reason, repo, about, about_name FROM given
+  ON CONFLICT (hook, guid) DO UPDATE SET attempts = d.attempts + excluded.attempts,
+    (event, body, body_sha256, status, reason, repo, about, about_name, received_at) =
+      (SELECT CASE WHEN turns THEN excluded.event ELSE d.event END,
+              CASE WHEN turns THEN excluded.body ELSE d.body END,
+              CASE WHEN turns THEN excluded.body_sha256 ELSE d.body_sha256 END,
+              CASE WHEN turns THEN excluded.status ELSE d.status END,
+              CASE WHEN turns OR d.status = 'ignored' THEN excluded.reason ELSE d.reason END,
+              CASE WHEN turns THEN excluded.repo ELSE coalesce(d.repo, excluded.repo) END,
+              CASE WHEN turns THEN excluded.about ELSE coalesce(d.about, excluded.about) END,
+              CASE WHEN turns THEN excluded.about_name ELSE coalesce(d.about_name, excluded.about_name) END,
+              CASE WHEN turns THEN clock_timestamp() ELSE d.received_at END
+       FROM (SELECT d.status = 'ignored' AND excluded.status = 'received' AS turns) AS t)
+  RETURNING d.hook, d.guid, d.attempts, d.status, (d.xmax = 0 OR d.received_at > statement_timestamp()) AS fresh
+), told AS (
+  INSERT INTO events (account, subject, name, n, payload)
+  SELECT h.account, given.subject, 'run_not_created', given.guid, jsonb_build_object('repo', given.about_name,
+    'ref', given.ref, 'event', given.event, 'delivery', given.guid, 'reason', given.reason)
+  FROM given JOIN kept USING (hook, guid) JOIN hooks h ON h.id = given.hook
+  WHERE kept.fresh AND kept.status = 'ignored' AND given.subject IS NOT NULL
+  ON CONFLICT (subject, name, n) DO NOTHING
 ), rung AS (
   INSERT INTO outbox (kind, key)
   SELECT DISTINCT given.bell, given.key FROM given JOIN kept USING (hook, guid)
@@ -59,7 +80,8 @@ class Arrival:
     """A verified delivery.
 
     Shape: `repo` is the repository it is about, where that is one of ours; `bell` is rung at `key`, the repository's id
-    unless told otherwise. None rings nothing: it is only recorded.
+    unless told otherwise. None rings nothing: it is only recorded. `about` is GitHub's number of the repository that
+    its body names, and `subject` where people find an event that nothing came of it; None writes none.
     """
 
     hook: str
@@ -72,11 +94,18 @@ class Arrival:
     repo: RepoId | None
     bell: Bell | None = Bell.REPO_SYNC
     key: str | None = None
+    about: int | None = None
+    about_name: str | None = None
+    subject: str | None = None
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is stored now. Shape: `attempts` counts every arrival of the GUID; `fresh` is true for the first."""
+    """What is stored now.
+
+    Shape: `attempts` counts every arrival of the GUID; `fresh` is true for the first, and the first not ignored.
+    """
 
     guid: str
     status: str
@@ -238,6 +267,10 @@ async def _keep(connection: Connection, arrivals: Sequence[Arrival]) -> dict[tup
         [a.repo for a, _ in rows],
         [a.bell.value if a.bell else None for a, _ in rows],
         [a.key or a.repo for a, _ in rows],
+        [a.about for a, _ in rows],
+        [a.about_name for a, _ in rows],
+        [a.subject for a, _ in rows],
+        [a.ref for a, _ in rows],
     )
     return {
         (row["hook"], row["guid"]): Receipt(row["guid"], row["status"], row["attempts"], row["fresh"]) for row in found
@@ -312,6 +345,18 @@ async def known_guids(session: Session, hook: str, guids: Sequence[str]) -> set[
         {"hook": hook, "guids": list(guids)},
     )
     return set(found.scalars())
+
+
+async def connected(session: Session, account: str, github_id: int, repo: str) -> None:
+    """What arrived while a repository was not connected is its own from now on, and says what became of it."""
+    await session.execute(
+        text(
+            "UPDATE deliveries d SET repo = :repo, reason = 'It came before the repository was connected; connecting it"
+            " read its branches.' FROM hooks h WHERE h.id = d.hook AND h.account = :account AND d.repo IS NULL"
+            " AND d.about = :n AND d.status = 'ignored'"
+        ),
+        {"account": account, "n": github_id, "repo": repo},
+    )
 
 
 async def prune(session: Session, *, days: int) -> int:

@@ -20,7 +20,8 @@ async def list_deliveries(
     return await rows(
         session,
         """
-        SELECT d.guid, d.hook, d.event, d.attempts, d.status, d.reason, d.received_at
+        SELECT d.guid, d.hook, d.event, d.attempts, d.status, d.reason, d.received_at,
+               d.about AS repository_id, d.about_name AS repository
         FROM deliveries d JOIN hooks h ON h.id = d.hook
         WHERE h.account = :account AND d.repo = :repo
           AND (CAST(:at AS text) IS NULL OR (d.received_at, d.guid) < (CAST(CAST(:at AS text) AS timestamptz), :guid))
@@ -28,6 +29,25 @@ async def list_deliveries(
         """,
         account=account,
         repo=repo,
+        at=after[0] if after else None,
+        guid=after[1] if after else "",
+        limit=limit + 1,
+    )
+
+
+async def unconnected_deliveries(session: Session, account: str, *, limit: int, after: list[str] | None) -> list[Json]:
+    """Of repositories that are not connected. Shape: as `list_deliveries`."""
+    return await rows(
+        session,
+        """
+        SELECT d.guid, d.hook, d.event, d.attempts, d.status, d.reason, d.received_at,
+               d.about AS repository_id, d.about_name AS repository
+        FROM deliveries d JOIN hooks h ON h.id = d.hook
+        WHERE h.account = :account AND d.repo IS NULL AND d.about IS NOT NULL
+          AND (CAST(:at AS text) IS NULL OR (d.received_at, d.guid) < (CAST(CAST(:at AS text) AS timestamptz), :guid))
+        ORDER BY d.received_at DESC, d.guid DESC LIMIT :limit
+        """,
+        account=account,
         at=after[0] if after else None,
         guid=after[1] if after else "",
         limit=limit + 1,

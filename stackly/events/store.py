@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import text
 
 from stackly.db import Session, notify
+from stackly.errors import Invalid
 from stackly.events.model import Bell, DecisionRecord, Doorbell
+from stackly.git import payloads
 from stackly.ids import DecisionId, new_id
 
 
@@ -201,7 +203,14 @@ async def said_deleted(session: Session, repo: str) -> bool:
         ),
         {"repo": repo},
     )
-    return any(json.loads(row.body).get("action") == "deleted" for row in rows)
+    return any(_action(bytes(row.body)) == "deleted" for row in rows)
+
+
+def _action(body: bytes) -> str | None:
+    try:
+        return payloads.read("repository", body).action
+    except Invalid:
+        return None
 
 
 async def pusher_of(session: Session, repo: str, ref: str, commit: str) -> str | None:
@@ -214,8 +223,10 @@ async def pusher_of(session: Session, repo: str, ref: str, commit: str) -> str |
         {"repo": repo},
     )
     for row in rows:
-        body = json.loads(row.body)
-        if body.get("ref") == ref and body.get("after") == commit:
-            pusher = body.get("pusher") or {}
-            return str(pusher["name"]) if pusher.get("name") else None
+        try:
+            said = payloads.read("push", bytes(row.body))
+        except Invalid:
+            continue
+        if (said.ref, said.after) == (ref, commit):
+            return said.pusher
     return None

@@ -74,6 +74,8 @@ class DeliveryRow(Base):
     reason: Mapped[str | None]
     received_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     repo: Mapped[str | None]  # which of the hook's repositories it is about
+    about: Mapped[int | None] = mapped_column(BigInteger)  # GitHub's number of the repository that its body names
+    about_name: Mapped[str | None]
 
 
 class HookRow(Base):
@@ -106,6 +108,7 @@ class ConnectionRow(Base):
     look_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     looked_at: Mapped[datetime | None]
     reason: Mapped[str | None]  # why the last look failed
+    confirmed_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))  # by its number
 
 
 class DecisionRow(Base):

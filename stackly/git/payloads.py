@@ -78,6 +78,7 @@ class Delivered:
     before: str | None = None
     after: str | None = None
     sender: str | None = None
+    pusher: str | None = None
     sender_id: int | None = None
     hook_id: int | None = None
     owner: str | None = None
@@ -215,7 +216,8 @@ def _push(data: dict[str, Any]) -> Delivered:
         reason = "The push's before and after are not commit ids."
     if reason:
         return Delivered("push", "ignored", reason=reason, repo_github_id=number)
-    return _facts("push", data, ref=ref, before=before, after=after)
+    pusher = _text(_dict(data, "pusher"), "name")
+    return _facts("push", data, ref=ref, before=before, after=after, pusher=pusher)
 
 
 def _dict(data: dict[str, Any], key: str) -> dict[str, Any]:

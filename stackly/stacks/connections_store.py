@@ -29,6 +29,26 @@ async def find_repo(session: Session, account: str, github_id: int) -> RepoId | 
     return RepoId(repo) if repo else None
 
 
+async def number_of(session: Session, repo: str) -> int | None:
+    """GitHub's number of a repository of ours."""
+    found = await session.execute(text("SELECT github_id FROM repos WHERE id = :repo"), {"repo": repo})
+    number: int | None = found.scalar_one_or_none()
+    return number
+
+
+async def another_of(session: Session, account: str, full_name: str, github_id: int) -> str | None:
+    """The repository that is connected under this name and has another number."""
+    found = await session.execute(
+        text(
+            "SELECT id FROM repos WHERE account = :account AND lower(full_name) = lower(:name) AND github_id <> :n"
+            " LIMIT 1"
+        ),
+        {"account": account, "name": full_name, "n": github_id},
+    )
+    repo: str | None = found.scalar_one_or_none()
+    return repo
+
+
 async def connect(session: Session, account: str, repo: str, installation: int | None) -> None:
     """Note by which installation a repository is reached; without one that is known, what is known stays."""
     await session.execute(
@@ -47,6 +67,21 @@ async def connection(session: Session, account: str, repo: str) -> Connection:
         await session.execute(text("SELECT repo, account, installation FROM connections WHERE repo = :r"), {"r": repo})
     ).one()
     return Connection(RepoId(row.repo), row.account, row.installation)
+
+
+async def confirm(session: Session, repo: str) -> None:
+    """GitHub has said by its number what a repository is called."""
+    await session.execute(
+        text("UPDATE connections SET confirmed_at = clock_timestamp() WHERE repo = :repo"), {"repo": repo}
+    )
+
+
+async def is_confirmed(session: Session, repo: str, *, within: timedelta) -> bool:
+    found = await session.execute(
+        text("SELECT confirmed_at > clock_timestamp() - CAST(:within AS interval) FROM connections WHERE repo = :repo"),
+        {"repo": repo, "within": within},
+    )
+    return bool(found.scalar_one_or_none())
 
 
 async def connected_by(session: Session, account: str, installation: int) -> list[RepoId]:

@@ -67,6 +67,9 @@ class FakeGitHub:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         parts = request.url.path.strip("/").split("/")
+        if parts[0] == "repositories":
+            found = next((r for r in self.repos.values() if str(r["id"]) == parts[1]), None)
+            return httpx.Response(200 if found else 404, json=found or {})
         repo = self.repos.get("/".join(parts[1:3]))
         if parts[0] != "repos" or repo is None:
             return httpx.Response(404, json={})

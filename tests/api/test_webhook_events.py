@@ -191,3 +191,95 @@ async def test_another_accounts_repository_of_that_number_is_not_rung(
         )
     assert (await _sent(api, "push.branch", address)).json()["status"] == "ignored"
     assert isinstance(world.app._door, Webhooks)
+
+
+async def _send(api: httpx.AsyncClient, hooked: Hooked, body: object, guid: str, event: str = "push") -> db.Json:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = await api.post(hooked.path, content=raw, headers=hooked.headers(raw, guid=guid, event=event))
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+async def test_what_was_ignored_once_and_comes_rightly_is_acted_upon(
+    api: httpx.AsyncClient, hooked: Hooked, push: bytes, transactions: db.Transactions
+) -> None:
+    assert (await _send(api, hooked, push, "g-1", event="ping"))["status"] == "ignored"
+    async with transactions() as session:
+        assert await rows(session, "SELECT kind FROM outbox") == []
+    again = await _send(api, hooked, push, "g-1")
+    assert (again["status"], again["attempts"]) == ("received", 2)
+    third = await _send(api, hooked, push, "g-1")
+    assert (third["status"], third["attempts"]) == ("received", 3)
+    wrong = await _send(api, hooked, push, "g-1", event="ping")
+    assert wrong["status"] == "received", "what was acted upon stays so"
+    async with transactions() as session:
+        assert await rows(session, "SELECT kind, key FROM outbox") == [{"kind": "repo-sync", "key": hooked.repo}]
+        [stored] = await rows(session, "SELECT event, status, reason, repo, attempts FROM deliveries")
+    assert stored == {"event": "push", "status": "received", "reason": None, "repo": hooked.repo, "attempts": 4}
+
+
+@pytest.mark.parametrize("number", [8, None, "7", 7.0, True])
+async def test_a_repository_is_its_number_and_not_its_name(
+    api: httpx.AsyncClient, hooked: Hooked, push: bytes, transactions: db.Transactions, number: object
+) -> None:
+    body = json.loads(push)
+    for event, more in (("push", {}), ("repository", {"action": "deleted"})):
+        given = (body if event == "push" else {"repository": body["repository"]}) | more
+        given["repository"] = {**body["repository"], "id": number}
+        told = await _send(api, hooked, given, f"g-{event}", event=event)
+        assert told["status"] == "ignored", event
+    async with transactions() as session:
+        assert await rows(session, "SELECT kind FROM outbox") == []
+        stored = await rows(session, "SELECT reason FROM deliveries")
+    assert all("number" in str(r["reason"]) or "id" in str(r["reason"]) or "8" in str(r["reason"]) for r in stored)
+
+
+async def test_an_installation_without_a_number_rings_nothing(
+    api: httpx.AsyncClient, address: tuple[str, bytes], transactions: db.Transactions
+) -> None:
+    raw = json.dumps({"action": "created", "installation": {"account": {"login": "x"}}}).encode()
+    headers = {"X-GitHub-Event": "installation", "X-GitHub-Delivery": "g", "X-Hub-Signature-256": sign(address[1], raw)}
+    assert (await api.post(address[0], content=raw, headers=headers)).json()["status"] == "ignored"
+    async with transactions() as session:
+        assert await rows(session, "SELECT kind FROM outbox") == []
+
+
+async def test_a_pull_request_says_why_it_starts_nothing(
+    api: httpx.AsyncClient, hooked: Hooked, push: bytes, transactions: db.Transactions
+) -> None:
+    repository = json.loads(push)["repository"]
+    body = {"action": "opened", "number": 3, "pull_request": {"id": 1}, "repository": repository}
+    await _send(api, hooked, body, "g-1", event="pull_request")
+    await _send(api, hooked, body, "g-1", event="pull_request")
+    async with transactions() as session:
+        [stored] = await rows(session, "SELECT reason FROM deliveries")
+        [told] = await rows(session, "SELECT subject, name, payload FROM events")
+    assert "push of its branch" in stored["reason"]
+    assert (told["subject"], told["name"]) == (f"repo/{hooked.repo}", "run_not_created")
+    assert told["payload"]["reason"] == stored["reason"]
+
+
+async def test_deliveries_of_unconnected_repositories_are_listed_until_they_are_connected(
+    world: World, api: httpx.AsyncClient, address: tuple[str, bytes]
+) -> None:
+    await _sent(api, "push.branch", address)
+    [listed] = (await api.get("/api/v1/repos/-/deliveries")).json()["items"]
+    name = listed["repository"]
+    assert (listed["guid"], listed["repository_id"], name) == ("g-1", 880011, "cobalt-works/order-bench")
+    world.github.add(name, 880011)
+    assert (await api.post("/api/v1/repos", json={"url": name})).status_code == 201
+    assert (await api.get("/api/v1/repos/-/deliveries")).json()["items"] == []
+    [stored] = (await api.get(f"/api/v1/repos/{name}/deliveries")).json()["items"]
+    assert "before the repository was connected" in stored["reason"]
+
+
+async def test_a_name_that_is_another_repositorys_now_is_not_connected_by_habit(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    world.github.add("acme/shop", 7)
+    assert (await api.post("/api/v1/repos", json={"url": "acme/shop"})).status_code == 201
+    world.github.add("acme/shop", 8)
+    refused = await api.post("/api/v1/repos", json={"url": "acme/shop"})
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/repository-another")
+    rotated = await api.post("/api/v1/repos/acme/shop/rotate")
+    assert rotated.status_code == 404, "what has its name is not asked instead"

@@ -25,7 +25,7 @@ from stackly.db import Json, Transactions
 from stackly.engine.activities.sweep import Sweeping, Sweeps
 from stackly.engine.activities.sync import Source, Sync
 from stackly.engine.policies import PolicyBook
-from stackly.engine.upstream import Access
+from stackly.engine.upstream import Access, Looks
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.git.github_app import AppKey
@@ -283,6 +283,7 @@ async def _connected(
     runner = Runner(protocols=frozenset({"http"}), timeout=30)
     access = Access(transactions, github)
     source = Source(folder / "mirrors", runner, ("16", "18"), PolicyBook([folder / "policies"]), token_of=access.token)
+    source = replace(source, look=Looks(transactions, github).look, pusher_of=access.pusher)
     tree = Tree(folder / "work")
     tree.path.mkdir()
     await tree.git("init", "-q", "-b", "main")

@@ -15,12 +15,12 @@ from stackly.db import Transactions
 from stackly.engine.beating import beating
 from stackly.engine.contracts.sweep import SweepActivities, Swept
 from stackly.engine.failures import tell_all
-from stackly.engine.upstream import Access, Reach, Verdict, judge, reach_of
+from stackly.engine.upstream import Access, Looks, reach_of
 from stackly.errors import StacklyError
 from stackly.events import inbox
 from stackly.events import store as events
 from stackly.events.model import Bell
-from stackly.git.github_client import GitHub, UpstreamDelivery, UpstreamRepo
+from stackly.git.github_client import GitHub, UpstreamDelivery
 from stackly.git.github_rest import UpstreamNotFound
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
@@ -68,6 +68,7 @@ class Sweeps(SweepActivities):
         self._with = sweeping
         self._github = sweeping.github
         self._access = Access(transactions, sweeping.github)
+        self._looks = Looks(transactions, sweeping.github)
 
     @activity.defn(name="sweep.slot")
     @beating
@@ -93,19 +94,22 @@ class Sweeps(SweepActivities):
     async def look(self, about: str) -> None:
         kind, _, rest = about.partition("/")
         if kind == "repo":
-            await self._look(rest)
+            await self._looks.look(rest)
             return
         account, _, number = rest.partition("/")
         await self._installation(account, int(number))
 
     async def _sweep(self, repo: RepoId, count: _Count) -> None:
-        """Each of the three looks is on its own: GitHub's API may refuse while git still answers."""
+        """First whose it is, by its number: until GitHub says that, nothing of what its name shows is taken.
+
+        Of the other two each is on its own: GitHub's log may refuse while git still answers.
+        """
         async with self._transactions() as session:
             before = await store.get_repo(session, repo)
-        troubles = [await self._noted(count, repo, self._look(repo))]
+        troubles = [await self._noted(count, repo, self._looks.look(repo))]
         async with self._transactions() as session:
             found = await store.get_repo(session, repo)
-        if found.status == repos_store.ACTIVE:
+        if found.status == repos_store.ACTIVE and troubles == [None]:
             troubles.append(await self._noted(count, repo, self._own_log(found, count)))
             troubles.append(await self._noted(count, repo, self._refs(found, count)))
         again = spread(repo, self._with.every * (1 if repos_store.ACTIVE in {found.status, before.status} else RARELY))
@@ -124,47 +128,6 @@ class Sweeps(SweepActivities):
 
     # what became of a repository
 
-    async def _look(self, repo: str, reach: Reach | None = None) -> None:
-        """Raises: Upstream errors; nothing is changed then."""
-        async with self._transactions() as session:
-            seen = await store.get_repo(session, repo)
-            known = await connections.connection(session, seen.account, repo)
-            said_deleted = await events.said_deleted(session, repo)
-        installation = known.installation
-        reach = reach or await reach_of(self._github, installation)
-        if reach == "gone":  # installed again under another number, perhaps
-            installation = await self._github.installation_of(seen.full_name)
-            reach = await reach_of(self._github, installation) if installation is not None else "gone"
-        upstream = await self._upstream(seen, installation, reach)
-        await self._apply(seen, installation, judge(seen, upstream, reach, said_deleted=said_deleted))
-
-    async def _upstream(self, seen: Repo, installation: int | None, reach: Reach) -> UpstreamRepo | None:
-        if reach in {"gone", "suspended"}:
-            return None
-        try:
-            return await self._github.repository_by_id(seen.github_id, installation=installation)
-        except UpstreamNotFound:
-            return None
-
-    async def _apply(self, seen: Repo, installation: int | None, verdict: Verdict) -> None:
-        async with self._transactions() as session:
-            known = verdict.known_as
-            if known is not None:
-                await connections.connect(session, seen.account, seen.id, installation)
-                await repos_store.rename_repo(
-                    session,
-                    seen.id,
-                    full_name=known.full_name,
-                    clone_url=known.clone_url,
-                    default_branch=known.default_branch,
-                )
-            await repos_store.set_repo_status(session, seen.id, verdict.status, verdict.reason)
-            is_back = verdict.status == repos_store.ACTIVE != seen.status
-            if is_back or (known is not None and known.default_branch != seen.default_branch):
-                await events.ring(session, Bell.REPO_SYNC, seen.id)
-        if verdict.status != seen.status:
-            _log.warning("repo.status_changed", repo_id=seen.id, status=verdict.status, reason=verdict.reason)
-
     async def _installation(self, account: str, number: int) -> None:
         """Every repository it reaches, or reached: asked once of the installation, then each by its number."""
         reach = await reach_of(self._github, number)
@@ -177,7 +140,7 @@ class Sweeps(SweepActivities):
                     await connections.connect(session, account, repo, number)
                     concerned.add(repo)
         for repo in sorted(concerned):
-            await self._look(repo, None if reach == "gone" else reach)
+            await self._looks.look(repo, None if reach == "gone" else reach)
 
     # what GitHub says it sent
 

@@ -1,7 +1,7 @@
 """Bringing a repository in: fetch, compare with what was processed last, read what changed, register."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,11 +23,12 @@ from stackly.engine.pushes import Intake, Pushed, Rewritten
 from stackly.engine.reading import Platform
 from stackly.engine.registration import register
 from stackly.engine.watching import started_by, watching, would_start
-from stackly.errors import FileInvalid, StacklyError, kind_of
+from stackly.errors import FileInvalid, StacklyError, Unavailable, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
 from stackly.git.memory import Memory
-from stackly.git.mirrors import AWAIT_SECONDS, Mirror
+from stackly.git.mirrors import AWAIT_SECONDS, Fetched, Mirror
+from stackly.git.payloads import Announced
 from stackly.git.runner import Runner
 from stackly.policy.model import Policy
 from stackly.stacks import refs_store, registry_store, store
@@ -41,6 +42,7 @@ _log = log.get("engine")
 HEADS = "refs/heads/"
 # A branch that is away no longer than this is taken as never gone: people delete and push again.
 GRACE = timedelta(minutes=15)
+MOVES = 3  # so often a repository may move under a fetch before it is left to the next try
 _EMPTY = "the repository shows no branch at all; nothing is taken as deleted by that"
 
 
@@ -49,7 +51,8 @@ class Source:
     """Where mirrors lie, how git is run, and what the platform offers.
 
     Units: `grace` as for GRACE; `patience` seconds for pushes that were announced. `token_of` is what git presents for
-    a repository; None presents nothing.
+    a repository; None presents nothing. `look` asks GitHub by its number what a repository is called now; None: what is
+    written stays true. `pusher_of` asks GitHub who put a ref at a commit.
     """
 
     mirrors: Path
@@ -58,6 +61,8 @@ class Source:
     book: PolicyBook
     grace: timedelta = GRACE
     token_of: Callable[[Repo], Awaitable[str | None]] | None = None
+    look: Callable[[str], Awaitable[Repo]] | None = None
+    pusher_of: Callable[[Repo, str, str], Awaitable[str | None]] | None = None
     patience: float = AWAIT_SECONDS
 
 
@@ -76,13 +81,14 @@ class Sync(SyncActivities):
     @beating
     async def fetch(self, repo: str) -> SyncPlan:
         async with self._transactions() as session:
-            found = await store.get_repo(session, repo)
             waiting = await announcing.announced(session, repo)
-        if found.status != "active":  # out of reach: nothing starts, nothing is taken as gone
-            return SyncPlan([])
-        mirror = await self._mirror(found)
         try:
-            fetched = await mirror.fetch(awaiting=waiting.awaited, within=self._source.patience)
+            found = await self._now(repo)
+            if found.status != "active":  # out of reach: nothing starts, nothing is taken as gone
+                async with self._transactions() as session:
+                    await announcing.refuse(session, found, waiting)
+                return SyncPlan([])
+            found, mirror, fetched = await self._fetched(found, waiting.awaited)
         except StacklyError as e:
             async with self._transactions() as session:
                 await store.set_repo_reason(session, repo, f"fetch failed: {e.detail}")
@@ -92,6 +98,7 @@ class Sync(SyncActivities):
         await self._refuse(found, fetched.unreadable)
         async with self._transactions() as session:
             await announcing.note(session, repo, waiting, missing)
+            await announcing.pass_by(session, found)
             known = await store.processed_refs(session, repo)
             is_empty = not heads and any(last for last, _ in known.values())
             await store.set_repo_reason(session, repo, _EMPTY if is_empty else None)
@@ -101,6 +108,26 @@ class Sync(SyncActivities):
         if not plan.changes:
             await self._let_go(mirror, found)
         return plan
+
+    async def _now(self, repo: str) -> Repo:
+        """The repository by its number: what it was called may be a stranger's name by now."""
+        if self._source.look is not None:
+            return await self._source.look(repo)
+        async with self._transactions() as session:
+            return await store.get_repo(session, repo)
+
+    async def _fetched(self, found: Repo, awaited: Sequence[Announced]) -> tuple[Repo, Mirror, Fetched]:
+        """A fetch counts when its address was the repository's before and after it. Raises: Unavailable."""
+        for _ in range(MOVES):
+            mirror = await self._mirror(found)
+            fetched = await mirror.fetch(awaiting=awaited, within=self._source.patience)
+            now = await self._now(found.id)
+            if (now.clone_url, now.status) == (found.clone_url, found.status):
+                return now, mirror, fetched
+            if now.status != "active":
+                break
+            found = now
+        raise Unavailable("The repository was moved while it was fetched; it is fetched again.")
 
     async def _refuse(self, repo: Repo, unreadable: Mapping[str, str]) -> None:
         """Refs that have no name here: each is refused by itself, once a commit."""
@@ -248,6 +275,8 @@ class Sync(SyncActivities):
         info = await mirror.commit_info(change.commit)
         async with self._transactions() as session:
             pusher = await events.pusher_of(session, repo.id, change.ref, change.commit)
+        if pusher is None and self._source.pusher_of is not None:
+            pusher = await self._source.pusher_of(repo, change.ref, change.commit)
         return Pushed(repo, change, info.author.name, info.committer.name, pusher, info.subject)
 
 

@@ -1,0 +1,123 @@
+"""A repository is its number: whoever has its name now. Who pushed is told by a delivery, else by GitHub's activity."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from stackly.db import Transactions
+from tests.engine.sweeping import MAIN, Sky, Tree, plain, sky
+
+
+@pytest.fixture
+async def world(transactions: Transactions, database_url: str, tmp_path: Path) -> AsyncIterator[Sky]:
+    async with sky(transactions, database_url, tmp_path) as made:
+        await made.tree.pushed(plain("a", "a"))
+        await made.attempted(2)
+        await made.settled()
+        yield made
+
+
+async def _stranger(world: Sky, folder: Path) -> str:
+    """The repository is renamed, and somebody else has its name and pushes."""
+    await world.faults(drop=1)
+    await world.ask("PATCH", "/repos/octo/stacks", {"name": "renamed"})
+    made = await world.ask("POST", "/orgs/octo/repos", {"name": "stacks"})
+    tree = Tree(folder / "stranger")
+    tree.path.mkdir()
+    await tree.git("init", "-q", "-b", "main")
+    await tree.git("remote", "add", "origin", made["clone_url"])
+    return await tree.pushed(plain("evil", "evil"))
+
+
+async def test_a_stranger_under_the_old_name_is_never_read(world: Sky, tmp_path: Path) -> None:
+    before = await world.registry()
+    evil = await _stranger(world, tmp_path)
+    await world.synced(world.repo_id)
+    await world.swept()
+    assert await world.registry() == before
+    assert evil not in {r["commit"] for r in await world.runs()}
+    assert (await world.repo()).full_name == "octo/renamed"
+    await world.tree.git("remote", "set-url", "origin", f"{world.hub.url}/octo/renamed.git")
+    head = await world.tree.pushed(plain("b", "b"))
+    await world.synced(world.repo_id)
+    assert (await world.registry())[MAIN, "b"] == head
+
+
+async def test_while_github_does_not_say_whose_a_name_is_nothing_is_taken(world: Sky, tmp_path: Path) -> None:
+    before = await world.registry()
+    await _stranger(world, tmp_path)
+    await world.rows("UPDATE connections SET confirmed_at = confirmed_at - interval '1 day' RETURNING repo")
+    await world.ask("PUT", "/_limits", {"kind": "primary", "count": 1000, "retry_after_s": 3000})
+    with pytest.raises(ApplicationError, match="rate limit"):
+        await world.synced(world.repo_id)
+    await world.rows("UPDATE connections SET look_at = clock_timestamp() RETURNING repo")
+    await world.sweeps.slot(world.account)
+    assert await world.registry() == before
+    assert "rate limit" in str(await world.reason())
+
+
+async def test_a_repository_that_moves_under_a_fetch_is_fetched_again(world: Sky, tmp_path: Path) -> None:
+    before = await world.registry()
+    moved = False
+    real = world.sync._source.look
+    assert real is not None
+
+    async def look(repo: str) -> Any:
+        nonlocal moved
+        found = await real(repo)
+        if not moved:
+            moved = True
+            await _stranger(world, tmp_path)
+        return found
+
+    object.__setattr__(world.sync._source, "look", look)
+    await world.synced(world.repo_id)
+    assert await world.registry() == before
+
+
+async def test_who_pushed_is_told_by_the_delivery(world: Sky) -> None:
+    [run] = await world.rows("SELECT trigger FROM operations")
+    assert run["trigger"]["pusher"]
+
+
+async def test_who_pushed_is_told_by_githubs_activity_where_no_delivery_came(world: Sky) -> None:
+    await world.faults(drop=1)
+    url = f"{world.hub.url}/octo/stacks.git".replace("http://", "http://grace:x@")
+    await world.tree.git("remote", "set-url", "origin", url)
+    head = await world.tree.pushed(plain("b", "b"))
+    await world.synced(world.repo_id)
+    [run] = await world.rows("SELECT trigger FROM operations WHERE commit = :c", c=head)
+    known = await world.ask("GET", "/repos/octo/stacks/activity?ref=refs%2Fheads%2Fmain")
+    assert (known[0]["after"], known[0]["activity_type"]) == (head, "push")
+    assert run["trigger"]["pusher"] == known[0]["actor"]["login"]
+
+
+async def test_a_tag_says_why_it_starts_nothing(world: Sky) -> None:
+    await world.tree.git("tag", "v1")
+    await world.tree.git("push", "-q", "origin", "v1")
+    await world.attempted(3)
+    await world.settled()
+    [stored] = await world.rows("SELECT reason FROM deliveries WHERE convert_from(body, 'UTF8') LIKE '%refs/tags/v1%'")
+    assert "refs/tags/v1 is a tag" in stored["reason"]
+    subject = f"push/{world.repo_id}/refs/tags/v1"
+    [told] = await world.rows("SELECT name, payload FROM events WHERE subject = :s", s=subject)
+    assert (told["name"], told["payload"]["reason"]) == ("run_not_created", stored["reason"])
+
+
+async def test_a_push_to_an_archived_repository_says_why_until_it_is_back(world: Sky) -> None:
+    await world.tree.pushed(plain("b", "b"))
+    await world.attempted(3)
+    await world.ask("PATCH", "/repos/octo/stacks", {"archived": True})
+    await world.settled()
+    newest = "SELECT reason FROM deliveries WHERE event = 'push' ORDER BY received_at DESC LIMIT 1"
+    assert "octo/stacks is archived" in (await world.rows(newest))[0]["reason"]
+    told = await world.rows("SELECT payload FROM events WHERE name = 'run_not_created' AND subject LIKE 'push/%'")
+    assert any("archived" in t["payload"]["reason"] for t in told)
+    await world.ask("PATCH", "/repos/octo/stacks", {"archived": False})
+    await world.sweeps.look(f"repo/{world.repo_id}")
+    await world.settled()
+    assert (await world.rows(newest))[0]["reason"] is None, "it is untrue now"
+    assert (MAIN, "b") in await world.registry()
