@@ -8,7 +8,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from stackly.db import Transactions
-from tests.engine.sweeping import MAIN, Sky, Tree, plain, sky
+from tests.engine.sweeping import KEY, MAIN, Sky, Tree, plain, pushed_with, sky
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def _stranger(world: Sky, folder: Path) -> str:
     tree = Tree(folder / "stranger")
     tree.path.mkdir()
     await tree.git("init", "-q", "-b", "main")
-    await tree.git("remote", "add", "origin", made["clone_url"])
+    await tree.git("remote", "add", "origin", pushed_with("key-of-ada", made["clone_url"]))
     return await tree.pushed(plain("evil", "evil"))
 
 
@@ -40,7 +40,7 @@ async def test_a_stranger_under_the_old_name_is_never_read(world: Sky, tmp_path:
     assert await world.registry() == before
     assert evil not in {r["commit"] for r in await world.runs()}
     assert (await world.repo()).full_name == "octo/renamed"
-    await world.tree.git("remote", "set-url", "origin", f"{world.hub.url}/octo/renamed.git")
+    await world.tree.git("remote", "set-url", "origin", pushed_with(KEY, f"{world.hub.url}/octo/renamed.git"))
     head = await world.tree.pushed(plain("b", "b"))
     await world.synced(world.repo_id)
     assert (await world.registry())[MAIN, "b"] == head
@@ -85,14 +85,13 @@ async def test_who_pushed_is_told_by_the_delivery(world: Sky) -> None:
 
 async def test_who_pushed_is_told_by_githubs_activity_where_no_delivery_came(world: Sky) -> None:
     await world.faults(drop=1)
-    url = f"{world.hub.url}/octo/stacks.git".replace("http://", "http://grace:x@")
-    await world.tree.git("remote", "set-url", "origin", url)
+    await world.tree.git("remote", "set-url", "origin", world.remote("key-of-ada"))
     head = await world.tree.pushed(plain("b", "b"))
     await world.synced(world.repo_id)
     [run] = await world.rows("SELECT trigger FROM operations WHERE commit = :c", c=head)
     known = await world.ask("GET", "/repos/octo/stacks/activity?ref=refs%2Fheads%2Fmain")
     assert (known[0]["after"], known[0]["activity_type"]) == (head, "push")
-    assert run["trigger"]["pusher"] == known[0]["actor"]["login"]
+    assert run["trigger"]["pusher"] == known[0]["actor"]["login"] == "ada"
 
 
 async def test_a_tag_says_why_it_starts_nothing(world: Sky) -> None:
