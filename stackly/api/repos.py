@@ -19,6 +19,8 @@ from stackly.events import inbox
 from stackly.events import reads as events
 from stackly.events import store as outbox
 from stackly.events.model import Bell
+from stackly.git.github_client import UpstreamRepo
+from stackly.git.github_rest import UpstreamNotFound
 from stackly.ids import AccountId, RepoId
 from stackly.stacks import connections_store as connections
 from stackly.stacks import reads, repos_store, store
@@ -85,7 +87,7 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
     """Every part of it may be done again."""
     name = house.github.full_name_of(url)
     installation = await house.github.installation_of(name)
-    upstream = await house.github.repository(name, installation=installation)
+    upstream = await _upstream(house, name, installation)
     async with house.transactions() as session:
         other = await connections.another_of(session, actor.account, upstream.full_name, upstream.github_id)
         if other is not None:
@@ -115,6 +117,19 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
         await reads.set_repo_hook(session, repo.id, upstream_hook)
         await outbox.ring(session, Bell.REPO_SYNC, repo.id)
         return _view(await reads.get_repo(session, actor.account, repo.id))
+
+
+async def _upstream(house: Parts, name: str, installation: int | None) -> UpstreamRepo:
+    """Raises: UpstreamNotFound, with what was asked and how to make one."""
+    try:
+        return await house.github.repository(name, installation=installation)
+    except UpstreamNotFound as e:
+        where = house.config.github_url
+        raise UpstreamNotFound(
+            f"{where} was asked for repository {name}, and shows none. Make it there first; of the local hub: "
+            f"`stackly repo create {name}`. A private one of GitHub needs a token or an App that reads it.",
+            asked=f"{where}/{name}",
+        ) from e
 
 
 async def _tell(house: Parts, full_name: str, hook: str, secret: bytes, installation: int | None = None) -> str:

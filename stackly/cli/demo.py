@@ -8,6 +8,7 @@ import typer
 
 from stackly.cli import measuring, pushing
 from stackly.cli.command import Invocation
+from stackly.cli.examples import example
 from stackly.cli.exits import TERMINAL, CommandFailed, Exit
 
 Json = dict[str, Any]
@@ -26,15 +27,6 @@ class DemoTarget(StrEnum):
 
 _REPOSITORY = {DemoTarget.LOCAL: "stackly/demo", DemoTarget.DOCKER: "stackly/demo-docker"}
 _EXAMPLE = {DemoTarget.LOCAL: "pg-standalone", DemoTarget.DOCKER: "pg-docker"}
-
-
-def example(name: str) -> Path:
-    """In a checkout beside the package, in an installed package within it. Raises: CommandFailed."""
-    package = Path(__file__).resolve().parents[1]
-    for place in (package.parent / "examples" / name, package / "shipped" / "examples" / name):
-        if place.is_dir():
-            return place
-    raise CommandFailed(Exit.INTERNAL, f"The example {name} is missing from this installation.")
 
 
 def slow_down(tree: Path) -> None:

@@ -23,6 +23,7 @@ VERBS: Mapping[str, tuple[str, str, bool, str]] = {
     "logs": ("local", "logs", False, "The log of one component."),
     "doctor": ("local", "doctor", False, "What this machine lacks, and the one command that mends it."),
     "demo": ("demo", "demo", True, "Push an example, follow its run, print the verdict; exits by the outcome."),
+    "init": ("init", "init", False, "Write a stack that runs as it is: main.tf, stackly.hcl and suite.yaml."),
     "inventory": ("events", "inventory", False, "What exists on the targets, and what of it nobody should hold."),
     "explain": ("events", "explain", False, "Why something happened, or why not, and what would change that."),
     "approve": ("approvals", "approve", False, "Agree with exactly what you looked at."),

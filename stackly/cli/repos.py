@@ -1,5 +1,6 @@
 """`stackly repo`: what is connected, and what GitHub sent for it."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,9 @@ from stackly.cli.lean import group
 from stackly.cli.speech import facts, field, short, without_credential
 
 Json = dict[str, Any]
+_OWNER = "stackly"
+# Text shows no credential: the shell takes it from the JSON of operators.
+_URL_OF = "'import json,sys;print(json.load(sys.stdin)[\"clone_url\"])'"
 app = group("repo", "Repositories.")
 Repo = Annotated[str, typer.Argument(help="An id, a unique beginning of it, owner/name, or name.")]
 
@@ -34,6 +38,24 @@ def show(repo: Json) -> str:
 def add(call: Invocation, url: Annotated[str, typer.Argument(help="The clone URL, or owner/name.")]) -> None:
     """Connect a repository; adding it again is harmless."""
     call.say.one(call.server.post("/repos", {"url": url}), show)
+
+
+@command(app, "create")
+def create(call: Invocation, name: Annotated[str, typer.Argument(help="NAME, or OWNER/NAME.")]) -> None:
+    """Make a repository of the local hub, and connect it; one that is there is left as it is."""
+    from stackly.cli import pushing  # late: it speaks to the hub, which other commands here do not
+
+    if not re.fullmatch(r"([A-Za-z0-9_.-]{1,100}/)?[A-Za-z0-9_.-]{1,100}", name) or ".." in name:
+        said = f"{name!r} is no repository's name; write letters, digits, - and _, with an owner before / if you like."
+        raise CommandFailed(Exit.USAGE, "This name cannot be used.", said)
+    full_name = name if "/" in name else f"{_OWNER}/{name}"
+    pushing.ensure_repository(call, full_name)
+    call.say.one(call.server.get(f"/repos/{full_name}"), _created)
+
+
+def _created(repo: Json) -> str:
+    url = f"$(stackly repo show {repo['full_name']} --json | python3 -c {_URL_OF})"
+    return f'{show(repo)}\n\npush to it: git push "{url}" HEAD:{repo["default_branch"]}'
 
 
 @command(app, "list")

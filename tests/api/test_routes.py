@@ -286,6 +286,13 @@ async def test_cancel_and_rerun(api: httpx.AsyncClient, seeded: Seeded, transact
     assert unsuited.status_code == 422
 
 
+async def test_an_unknown_repository_is_refused_with_what_was_asked_and_how_to_make_one(api: httpx.AsyncClient) -> None:
+    refused = await api.post("/api/v1/repos", json={"url": "acme/nothing"})
+    assert refused.status_code == 404
+    assert "https://hub.test was asked for repository acme/nothing" in refused.json()["detail"]
+    assert "`stackly repo create acme/nothing`" in refused.json()["detail"]
+
+
 async def test_adding_a_repository_makes_its_hook_and_rings_a_sync(
     world: World, api: httpx.AsyncClient, transactions: db.Transactions
 ) -> None:
