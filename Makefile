@@ -23,6 +23,10 @@ WEB := $(wildcard $(ROOT)/web/package.json)
 WEB_FILES := $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not -path '*/api/schema.ts' 2>/dev/null)
 WEB_BUILT := $(if $(WEB),$(ROOT)/.cache/web.built)
 PYTEST := $(BIN)/pytest
+# A run of tests ends, whatever a test does: after so many seconds, or so many without any test beginning or ending.
+TEST_LIMIT ?= 2400
+TEST_STALL ?= 700
+BOUNDED := $(BIN)/python -m tests.bounded --limit $(TEST_LIMIT) --stall $(TEST_STALL) --
 # Named, because every worker would collect all the others first.
 PLATFORM_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.(e2e|chaos)' -r tests --include='test_*.py' | sort)
 
@@ -43,11 +47,11 @@ setup: $(SYNCED) $(WEB_BUILT) ## Install dependencies and build the page
 test: setup test-fast test-platform ## The whole suite, on real parts
 
 test-fast: $(SYNCED) ## Unit and integration tests
-	$(PYTEST) -n 3 --dist loadfile --durations=25 -m "not e2e and not chaos and not bench"
+	$(BOUNDED) -n 3 --dist loadfile --durations=25 -m "not e2e and not chaos and not bench"
 
 # Two workers, each with platforms of its own: what they measure needs a core. In this order, the longest first.
 test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill parts of it
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "e2e or chaos" $(PLATFORM_TESTS)
+	$(BOUNDED) -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "e2e or chaos" $(PLATFORM_TESTS)
 
 # Exit 5 says: no test of this tier.
 test-e2e: $(SYNCED) ## Tests of the whole platform
