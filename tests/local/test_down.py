@@ -129,6 +129,7 @@ async def test_the_next_start_tells_the_platform_whose_machines_went(database: s
     world = await make_world(transactions)
     async with transactions() as session:
         issued = await agents.issue_enrolment(session, world.account, run=world.run, test=world.test, machine="db")
+        await steps.expect(session, world.key("measure 1"), issued.agent.id, {})
         await steps.begin(session, world.key("measure 1"), issued.agent.id, "life")
     place = Home(tmp_path / "home")
     place.make()

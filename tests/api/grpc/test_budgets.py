@@ -11,7 +11,7 @@ from stackly.runs import budget_store
 from stackly.runs.budgets import A_RUN, AT_ONCE, LINE_BYTES, Amount
 from stackly.wire import gateway_pb2 as wire
 from tests.api.grpc.conftest import Connect, Doors
-from tests.api.grpc.rows import World, sql
+from tests.api.grpc.rows import World, expect, sql
 
 MANY = 100_000
 
@@ -83,8 +83,9 @@ async def test_a_runs_budget_outlives_the_gateway(doors: Doors, world: World) ->
 async def test_an_outcome_that_is_too_large_fails_its_step_and_is_not_refused(
     doors: Doors, connect: Connect, world: World
 ) -> None:
-    edge = await connect(await doors.edge(world))
-    key = world.key("prepare")
+    identity = await doors.edge(world)
+    edge = await connect(identity)
+    key = await expect(doors.transactions, world.key("prepare"), identity.agent_id)
     await edge.begin_step(key, "life")
     huge = json.dumps({"ok": True, "value": {"text": "x" * RESULT_CAP_BYTES}})
     assert await edge.end_step(key, "life", huge)
