@@ -9,6 +9,7 @@ from stackly.api.run_view import (
     BaselineView,
     CostView,
     GateView,
+    OwedView,
     PhaseView,
     ResultView,
     RunView,
@@ -22,6 +23,8 @@ from stackly.db import Json, Session
 from stackly.runs import planned, reads
 from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
 from stackly.suites import reads as results
+from stackly.teardown import reads as teardowns
+from stackly.teardown.model import Owed
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
 
@@ -35,10 +38,18 @@ async def views_of(session: Session, rows: Sequence[Json], public_url: str) -> l
     tests = _grouped(await reads.tests_of(session, ids))
     phases = _grouped(await reads.phases_of(session, ids))
     samples = _grouped(await results.results_of(session, ids))
-    return [
+    owed = await teardowns.owed(session, runs=ids) if ids else []
+    views = [
         _run(row, tests.get(row["id"], []), phases.get(row["id"], []), samples.get(row["id"], []), public_url)
         for row in rows
     ]
+    return [view.model_copy(update={"owed": _owed(row, owed)}) for view, row in zip(views, rows, strict=True)]
+
+
+def _owed(row: Json, owed: Sequence[Owed]) -> list[OwedView]:
+    """Of the run that made it, and of the destroy that tried."""
+    mine = [o for o in owed if o.run == row["id"] or (row["kind"] == "destroy" and o.state == row["state"])]
+    return [OwedView(**{name: getattr(o, name) for name in OwedView.model_fields}) for o in mine]
 
 
 async def view_of(session: Session, row: Json, public_url: str) -> RunView:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from stackly.api.views import Json, PlanView, Time, View
 
@@ -112,6 +112,17 @@ class CostView(View):
     settled: float | None = None
 
 
+class OwedView(View):
+    """A destroy that failed and is tried again. Shape: `test` '' of a run that has no tests."""
+
+    id: str
+    test: str
+    reason: str
+    tries: int
+    next_try: Time
+    command: str
+
+
 class RunView(View):
     """`stack` and `state` are names, their ids stand beside; `phases` of a benchmark are its tests' union."""
 
@@ -144,6 +155,7 @@ class RunView(View):
     reason: str | None
     cancel_requested: bool
     plan: PlanView | None = None
+    owed: list[OwedView] = Field(default=[], description="What could not be torn down yet.")
     warnings: tuple[str, ...] = ()
 
 

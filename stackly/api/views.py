@@ -226,6 +226,9 @@ class InventoryItemView(View):
     run_id: str | None
     since: Time
     test: str | None = None
+    reason: str | None = Field(default=None, description="Why its destroy failed; of an obligation.")
+    next_try: Time | None = None
+    command: str | None = Field(default=None, description="What a person answers for it with.")
 
 
 class InventoryView(View):

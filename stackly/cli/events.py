@@ -77,4 +77,9 @@ def inventory(call: Invocation) -> None:
         return
     names = ("class", "kind", "id", "target", "run_id", "since")
     shown = table([n.replace("_", " ").upper() for n in names], [[i[n] for n in names] for i in found["items"]])
-    call.say.line("\n\n".join(p for p in (shown, f"leftovers {found['leftovers']}") if p))
+    owed = "\n".join(
+        f"{clean(i['id'])}: {clean(i['reason'])}; next try {i['next_try']}; or answer for it: {clean(i['command'])}"
+        for i in found["items"]
+        if i.get("command")
+    )
+    call.say.line("\n\n".join(p for p in (shown, owed, f"leftovers {found['leftovers']}") if p))

@@ -47,6 +47,10 @@ def _head(run: Json, leftovers: int | None) -> Iterator[str]:
         yield f"machines  {_machines(run, leftovers)}"
     elif run.get("changed") is not None:
         yield f"changed   {'yes' if run['changed'] else 'no'}"
+    for owed in run.get("owed") or ():
+        what = f"test {clean(owed['test'])}" if owed["test"] else "what it made"
+        yield f"owed      {what} cannot be torn down ({owed['tries']} tries): {clean(owed['reason'])}"
+        yield f"          next try {owed['next_try']}; or answer for it: {clean(owed['command'])}"
     for n, line in enumerate(planned(run.get("plan"))):
         yield f"{'plan' if n == 0 else '':<10}{line}"
 

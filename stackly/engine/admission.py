@@ -30,6 +30,7 @@ from stackly.runs.model import (
     Waiting,
 )
 from stackly.stacks import store as stacks
+from stackly.teardown import reads as teardowns
 
 _log = log.get("engine")
 
@@ -75,12 +76,16 @@ async def admit(transactions: Transactions, account: str, book: PolicyBook, limi
 
 async def _name_blockers(session: Session, account: str) -> None:
     at = await db.now(session)
-    for run, current in await queue.blocked_behind(session, account):
+    blocked = await queue.blocked_behind(session, account)
+    held_up: dict[str, list[str]] = {}
+    for owed in await teardowns.owed(session, runs=sorted({current for _, current in blocked})) if blocked else []:
+        held_up.setdefault(owed.run, []).append(owed.sentence)
+    for run, current in blocked:
         if run.status is RunStatus.QUEUED:
-            waiting = Waiting(
-                Blocker.QUEUE, f"behind run {current} on the same state", run.deadline or at + QUEUE_PATIENCE
+            reason = "; ".join([f"behind run {current} on the same state", *held_up.get(current, ())])
+            await store.set_waiting(
+                session, run, Waiting(Blocker.QUEUE, reason, run.deadline or at + QUEUE_PATIENCE), at=at
             )
-            await store.set_waiting(session, run, waiting, at=at)
 
 
 async def _consider(session: Session, run: Run, book: PolicyBook, *, has_room: bool) -> bool:

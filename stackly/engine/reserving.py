@@ -20,11 +20,13 @@ from stackly.suites import jsonform
 from stackly.suites import store as suites
 from stackly.suites.model import ResolvedTest
 from stackly.suites.placement import NETWORKS, Placement, place
+from stackly.teardown import reads as teardowns
 from stackly.teardown import store as obligations
 from stackly.teardown.model import DUE_AFTER
 
 DATABASE = "bench"
 QUOTA_WAIT_S = 5.0
+_NAMED = 3
 
 
 class StepCancelled(Conflict):
@@ -47,8 +49,16 @@ async def reserve(session: Session, run_id: str, test_name: str) -> Reserved:
     if run.cancel_requested:
         raise StepCancelled
     if await queue.running_tests(session, run.account) >= most:
-        return Reserved(ready=False, reason=f"{most} tests and deploys run already", wait_s=QUOTA_WAIT_S)
+        reason = await _why_full(session, run, most)
+        await tests_store.note_phase(session, run_id, test_name, "reserve", reason)
+        return Reserved(ready=False, reason=reason, wait_s=QUOTA_WAIT_S)
     return await _take(session, run, test)
+
+
+async def _why_full(session: Session, run: Run, most: int) -> str:
+    """Tests that cannot be torn down count as well: whoever waits for their place learns what ends it."""
+    held_up = [owed.sentence for owed in await teardowns.owed(session, account=run.account) if owed.test]
+    return "; ".join([f"{most} tests and deploys run already", *held_up[:_NAMED]])
 
 
 async def _take(session: Session, run: Run, test: TestRecord) -> Reserved:

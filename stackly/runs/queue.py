@@ -58,14 +58,19 @@ async def lock_waiting(session: Session, runs: Sequence[str]) -> dict[str, Run]:
 
 
 async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]]:
-    """Waiting runs whose state has a current run: what they wait for has a name. Shape: (run, current run's id)."""
+    """Waiting runs whose state has a current run: what they wait for has a name, and so has what holds that up.
+
+    Shape: (run, current run's id).
+    """
     rows = await session.execute(
         text(
             f"SELECT o.*, c.id AS current FROM operations o JOIN operations c ON c.state = o.state"
             " AND c.epoch IS NOT NULL AND c.kind IN ('deploy','benchmark','destroy')"
             " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
             f" WHERE o.account = :account AND o.epoch IS NULL AND o.{OPEN}"
-            " AND (o.blocker <> 'queue' OR o.waiting_reason NOT LIKE '%' || c.id || '%') LIMIT 100"
+            " AND (o.blocker <> 'queue' OR o.waiting_reason NOT LIKE '%' || c.id || '%' OR EXISTS"
+            "   (SELECT 1 FROM obligations b WHERE b.run = c.id AND b.status = 'open' AND b.ladder > 0"
+            "    AND o.waiting_reason NOT LIKE '%' || b.id || '%')) LIMIT 100"
         ),
         {"account": account},
     )

@@ -151,6 +151,19 @@ async def again_phase(session: Session, run: str, test: str, name: str) -> None:
     )
 
 
+async def note_phase(session: Session, run: str, test: str, name: str, detail: str) -> None:
+    """What an open phase waits for. Its end overwrites it."""
+    done = await session.execute(
+        text(
+            "UPDATE phases SET detail = :detail WHERE operation = :run AND test = :test AND name = :name"
+            " AND status = 'running' AND detail IS DISTINCT FROM :detail"
+        ),
+        {"run": run, "test": test, "name": name, "detail": detail},
+    )
+    if done.rowcount:
+        await notify(session, "run", run)
+
+
 async def phase_is_open(session: Session, run: str, test: str, name: str) -> bool:
     rows = await session.execute(
         text("SELECT 1 FROM phases WHERE operation = :run AND test = :test AND name = :name AND status = 'running'"),

@@ -29,6 +29,34 @@ class Obligation:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A destroy that failed, and is tried again until it succeeds or a person waives it. Shape: `test` '' of a run."""
+
+    id: ObligationId
+    run: RunId
+    state: StateId
+    test: str
+    target: str
+    reason: str
+    tries: int
+    next_try: datetime
+    since: datetime
+
+    @property
+    def command(self) -> str:
+        return f"stackly obligation waive {self.id} --reason '...'"
+
+    @property
+    def sentence(self) -> str:
+        """What stands in the way, and what ends it."""
+        what = f"test {self.test}" if self.test else "what it made"
+        return (
+            f"{what} cannot be torn down ({self.tries} tries): {self.reason}; next try "
+            f"{self.next_try:%Y-%m-%d %H:%M:%S} UTC, or a person answers for it: {self.command}"
+        )
+
+
 def retry_after(ladder: int) -> timedelta:
     """The next try after `ladder` failed ones."""
     return min(RETRY_FIRST * (1 << min(ladder, 16)), RETRY_CAP)

@@ -1,7 +1,10 @@
 """Read-only queries on obligations and inventory."""
 
+from collections.abc import Sequence
+
 from stackly.db import Json, Session
 from stackly.events.reads import rows
+from stackly.teardown.model import Owed
 
 _ENDED = "('succeeded','failed','cancelled','rejected','superseded')"
 
@@ -47,8 +50,47 @@ LEFTOVER = frozenset({"overdue", "orphan"})
 
 
 async def inventory(session: Session, account: str) -> list[Json]:
-    """Everything the targets hold and every lease, each with its class. Shape: oldest first."""
-    return await rows(session, _INVENTORY, account=account)
+    """Everything the targets hold, every lease, and every destroy that failed, each with its class.
+
+    Shape: oldest first; destroys that failed come last, whatever of theirs a target still shows.
+    """
+    things = await rows(session, _INVENTORY, account=account)
+    return things + [_as_thing(each) for each in await owed(session, account=account)]
+
+
+def _as_thing(owed: Owed) -> Json:
+    return {
+        "class": "overdue",
+        "kind": "obligation",
+        "id": owed.id,
+        "target": owed.target,
+        "run_id": owed.run,
+        "test": owed.test or None,
+        "since": owed.since,
+        "reason": owed.reason,
+        "next_try": owed.next_try,
+        "command": owed.command,
+    }
+
+
+async def owed(session: Session, *, runs: Sequence[str] = (), account: str | None = None) -> list[Owed]:
+    """Destroys that failed: of these runs, which owe them or carry them out, or of an account. Shape: oldest first."""
+    found = await rows(
+        session,
+        """
+        SELECT b.id, b.run, b.state, coalesce(s.test, '') AS test, coalesce(s.target, 'local') AS target,
+               coalesce(b.reason, 'no reason was given') AS reason, b.ladder AS tries, b.due_at AS next_try,
+               b.created_at AS since
+        FROM obligations b JOIN stack_states s ON s.id = b.state
+        WHERE b.status = 'open' AND b.ladder > 0 AND (b.account = :account OR b.run = ANY(CAST(:runs AS text[]))
+          OR b.state IN (SELECT o.state FROM operations o WHERE o.kind = 'destroy'
+                         AND o.id = ANY(CAST(:runs AS text[]))))
+        ORDER BY b.created_at, b.id
+        """,
+        runs=list(runs),
+        account=account,
+    )
+    return [Owed(**row) for row in found]
 
 
 async def list_obligations(

@@ -100,6 +100,8 @@ async def waive_obligation(session: Session, account: str, obligation: str, *, p
     if await store.find_open(session, found.state) is None:
         raise ObligationClosed(f"Obligation {obligation} is {found.status}.", obligation=obligation)
     await waive(session, found.state, person=person, reason=reason)
+    await store.release_network(session, found.state)
+    await events.ring(session, Bell.ADMIT, account)
 
 
 async def failed(session: Session, run: Run, *, error: str, at: datetime) -> None:
@@ -112,6 +114,7 @@ async def failed(session: Session, run: Run, *, error: str, at: datetime) -> Non
     ladder = obligation.ladder + 1
     due = at + retry_after(obligation.ladder)
     await store.make_due(session, run.state, due, ladder=ladder, reason=error)
+    await events.ring(session, Bell.ADMIT, run.account)  # what waits behind it is told by what it is held up
     if ladder >= STUCK_AFTER:
         payload = {"run": run.id, "state": run.state, "tries": ladder, "reason": error}
         await events.record(session, run.account, f"state/{run.state}", EventName.TEARDOWN_STUCK, f"{ladder}", payload)

@@ -71,7 +71,7 @@ function Owed({ page, cursor }: { page: Page<Obligation>; cursor: string | null 
                 <td>{item.test ?? <None />}</td>
                 <td><Ago at={item.due_at} now={now} /></td>
                 <td className="num">{item.ladder}</td>
-                <td>{item.reason ?? <None />}</td>
+                <td>{item.reason ?? <None />}{item.reason && <div className="quiet">Answer for it: <code>stackly obligation waive {item.id} --reason '...'</code></div>}</td>
               </tr>
             ))}
           </tbody>
