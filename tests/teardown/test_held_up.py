@@ -118,7 +118,7 @@ async def test_a_network_that_the_target_still_shows_in_use_is_kept(rows: Rows) 
     run, _, obligation = await stuck(rows)
     await rows.execute(
         "INSERT INTO inventory (target, resource, kind, agent, run, test, first_seen, last_seen)"
-        " VALUES ('local@a', 'net', 'network', (SELECT id FROM agents LIMIT 1), :run, 'tpcb', clock_timestamp(), clock_timestamp())",
+        " SELECT 'local@a', 'net', 'network', id, :run, 'tpcb', now(), now() FROM agents LIMIT 1",
         run=run.id,
     )
     await waived(rows, obligation)
