@@ -68,9 +68,9 @@ async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]
             " AND c.epoch IS NOT NULL AND c.kind IN ('deploy','benchmark','destroy')"
             " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
             f" WHERE o.account = :account AND o.epoch IS NULL AND o.{OPEN}"
-            " AND (o.blocker <> 'queue' OR o.waiting_reason NOT LIKE '%' || c.id || '%' OR EXISTS"
+            " AND (o.blocker <> 'queue' OR coalesce(o.waiting_reason, '') NOT LIKE '%' || c.id || '%' OR EXISTS"
             "   (SELECT 1 FROM obligations b WHERE b.run = c.id AND b.status = 'open' AND b.ladder > 0"
-            "    AND o.waiting_reason NOT LIKE '%' || b.id || '%')) LIMIT 100"
+            "    AND coalesce(o.waiting_reason, '') NOT LIKE '%' || b.id || '%')) LIMIT 100"
         ),
         {"account": account},
     )

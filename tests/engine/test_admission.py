@@ -72,6 +72,7 @@ async def test_no_more_start_at_once_than_may(rows: Rows, limits: Limits) -> Non
 async def test_a_state_has_one_current_run_and_the_next_says_behind_which(rows: Rows) -> None:
     first = await rows.asked(1)
     await rows.drained()
+    await rows.move(first, RunEvent.LOAD)
     second = await rows.asked(2)
     await rows.drained()
     reason = await rows.scalar("SELECT waiting_reason FROM operations WHERE id = :r", r=second.id)
