@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent import workdir
 from agent.context import Cancelled, Credentials, StepContext
 from agent.generators import install
 from agent.generators.model import Generator, Installed, Job
@@ -26,6 +27,8 @@ from agent.postgres.connection import Address, Door
 from agent.postgres.container import ContainerServer, network_launcher
 from agent.postgres.server import LocalServer
 from agent.processes import Redactor
+from agent.sandbox import part as parts
+from agent.sandbox.isolation import Isolation, find
 from stackly import clock
 from stackly.engine.contracts.edge import (
     CollectInput,
@@ -55,6 +58,7 @@ class EdgeSettings:
     stroppy: Path | None = None
     stroppy_manifest: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    isolation: Isolation | None = None  # found where none is given
 
 
 class EdgeWork:
@@ -69,6 +73,7 @@ class EdgeWork:
         self._container = container
         self._settings = settings
         self._redactor = Redactor([credentials.superuser_password, credentials.user_password])
+        self._isolation = settings.isolation or find(self.directory)
         self._server: LocalServer | ContainerServer | None = None
         self._chosen: dict[tuple[str, str], tuple[Generator, Installed]] = {}
 
@@ -84,7 +89,9 @@ class EdgeWork:
         self._remember(given)
         described = fingerprint.of_machine(self.directory) | {"server_version": version}
         if isinstance(self._server, ContainerServer):
-            described |= self._server.image
+            described |= self._server.image | {"isolation": "container"}
+        else:
+            described["isolation"] = self._isolation.name
         context.log(f"Postgres {version} answers on {given.listen}:{given.port}")
         return DatabaseOutcome(version, reported, described, clock.monotonic() - began)
 
@@ -93,7 +100,7 @@ class EdgeWork:
         if self._container is None:
             if given.image:
                 raise Invalid("Target local runs installed binaries, no images; use target docker for database.image.")
-            return LocalServer(place, self._binaries(given.version), self._credentials)
+            return LocalServer(place, self._binaries(given.version), self._credentials, self._part("database"))
         own = None if given.image else self._binaries(given.version)
         return ContainerServer(place, self._container, self._credentials, self._settings.labels, own)
 
@@ -162,8 +169,11 @@ class EdgeWork:
         if workload.driver == "stroppy":
             wanted = self._settings
             source = install.Source(wanted.cache, wanted.stroppy, wanted.stroppy_manifest)
-            return await install.stroppy(source, workload.driver_version, context.cancelled)
+            return await install.stroppy(source, workload.driver_version, context.cancelled, self._part("load"))
         raise Invalid(f"There is no load driver {workload.driver}; use pgbench or stroppy.")
+
+    def _part(self, name: str) -> parts.Part:
+        return parts.of(self._isolation, self.directory, name)
 
     async def _server_major(self, endpoint: Endpoint) -> str:
         async with self._door(endpoint).superuser() as connection:
@@ -207,7 +217,8 @@ class EdgeWork:
         await reset.mark(door, database, "measured", given.sample)
         async with self._whole(door, database):
             job = await self._job(given, context, "measure", seconds=given.seconds, sample=given.sample, live=True)
-            machine = Machine(self.directory, self.machine, self._container is not None)
+            shared = self._container is not None
+            machine = Machine(self.directory, self.machine, shared, self._isolation.name)
             return await take_sample(generator, found, job, door, machine)
 
     @asynccontextmanager
@@ -224,10 +235,12 @@ class EdgeWork:
     async def _job(
         self, given: PrepareInput | WarmupInput | MeasureInput, context: StepContext, phase: str, **more: Any
     ) -> Job:
+        launcher = await asyncio.to_thread(network_launcher, self._container) if self._container else ()
+        part = parts.of(self._isolation, self.directory, "load", launcher)
         directory = self.directory / "load" / f"{phase}-{more.get('sample', 0)}"
         shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True, mode=0o700)
-        launcher = await asyncio.to_thread(network_launcher, self._container) if self._container else ()
+        for made in (directory.parent, directory):
+            workdir.private(made, 0o711 if part.uid else 0o700)
         return Job(
             workload=given.workload,
             endpoint=given.endpoint,
@@ -236,7 +249,7 @@ class EdgeWork:
             directory=directory,
             context=context,
             redactor=self._redactor,
-            launcher=launcher,
+            part=part,
             **more,
         )
 

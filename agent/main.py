@@ -17,7 +17,7 @@ from cryptography import x509
 from agent.gateway import Gateway, Identity
 from agent.identity import identify
 from agent.outbox import Outbox, patiently
-from agent.sandbox.isolation import Isolation, find, required
+from agent.sandbox.isolation import Isolation, find, record, required
 from agent.sandbox.users import Users
 from agent.settings import (
     AgentSettings,
@@ -229,6 +229,7 @@ async def _edge(life: Life, given: EnrolmentFile) -> None:
             stroppy=Path(stroppy) if stroppy else None,
             stroppy_manifest=Path(manifest) if manifest else None,
             labels=_labels(life, given),
+            isolation=life.isolation,
         ),
     )
     await _begin_life(life, None)
@@ -301,7 +302,9 @@ def _isolation(settings: AgentSettings, given: EnrolmentFile | None) -> Isolatio
     # Machines of one host take their users from their site agent's, which gives none twice.
     users = Users(Path(given.more["users"])) if given is not None and "users" in given.more else None
     must = isolation_required(settings)
-    return required(find(settings.home, users), must=must)
+    found = find(settings.home, users)
+    record(settings.home, found)
+    return required(found, must=must)
 
 
 def _targets(role: str) -> Sequence[str]:

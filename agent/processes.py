@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from agent.sandbox import launch
+from agent.sandbox.part import Part
 from stackly import clock
 from stackly.errors import Faulty, NotFound
 from stackly.log import MASK, redact_text
@@ -138,11 +140,12 @@ class Ended:
 
 @dataclass(slots=True)
 class Child:
-    """A started process and the tasks that read its output."""
+    """A started process and the tasks that read its output. Shape: `box` is its sandbox, None for programs of ours."""
 
     process: asyncio.subprocess.Process
     began: float
     pumps: list[asyncio.Task[None]] = field(default_factory=list)
+    box: launch.Running | None = None
 
     @property
     def pid(self) -> int:
@@ -152,7 +155,10 @@ class Child:
         return self.process.returncode is None
 
     def send(self, signum: signal.Signals) -> None:
-        """To the whole group; what is already gone needs none."""
+        """To the whole group, or to the command of a sandbox; what is already gone needs none."""
+        if self.box is not None:
+            self.box.tell(signum)
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signum)
 
@@ -169,7 +175,7 @@ class Child:
         return await self._ended(why)
 
     async def _ended(self, why: str = "") -> Ended:
-        code = await self.process.wait()
+        code = await (self.box or self.process).wait()
         seconds = clock.monotonic() - self.began
         if self.pumps:
             # A grandchild that kept the pipe open must not hold us: what it says later is not ours.
@@ -206,12 +212,16 @@ async def spawn(
     stderr: Capture | Path | None = None,
     env: Mapping[str, str] | None = None,
     die_with_parent: signal.Signals | None = None,
+    part: Part | None = None,
 ) -> Child:
     """Start a command in its own process group, with nothing on stdin and a clean environment.
 
-    A `Path` gets the stream directly (it outlives the agent); a `Capture` is piped, redacted and capped.
+    A `Path` gets the stream directly (it outlives the agent); a `Capture` is piped, redacted and capped. With a `part`
+    it runs in that part's sandbox.
     Raises: NotFound when the program is not there; Faulty when it cannot be started.
     """
+    if part is not None:
+        return await _boxed(argv, cwd, stdout, stderr, env, part, lasting=die_with_parent is None)
     command = dying_with_parent(argv, die_with_parent) if die_with_parent is not None else list(argv)
     with contextlib.ExitStack() as files:
         try:
@@ -228,8 +238,34 @@ async def spawn(
             raise NotFound(f"{command[0]} is not on this machine; install it.") from error
         except OSError as error:
             raise Faulty(f"{command[0]} cannot be started: {error.strerror}.") from error
-    child = Child(process, clock.monotonic())
-    for sink, stream in ((stdout, process.stdout), (stderr, process.stderr)):
+    return _pumped(Child(process, clock.monotonic()), stdout, stderr)
+
+
+async def _boxed(
+    argv: Sequence[str],
+    cwd: Path,
+    stdout: Capture | Path | None,
+    stderr: Capture | Path | None,
+    env: Mapping[str, str] | None,
+    part: Part,
+    *,
+    lasting: bool,
+) -> Child:
+    """Raises: NotFound; Faulty."""
+    if shutil.which(argv[0]) is None:
+        raise NotFound(f"{argv[0]} is not on this machine; install it.")
+    box = part.box(cwd, clean_environment(cwd, env))
+    order = launch.Order(argv, box, part.launcher, GRACE_S, lasting)
+    with contextlib.ExitStack() as files:
+        try:
+            running = await launch.start(part.kind, order, stdout=_target(stdout, files), stderr=_target(stderr, files))
+        except OSError as error:
+            raise Faulty(f"{argv[0]} cannot be started: {error.strerror}.") from error
+    return _pumped(Child(running.process, clock.monotonic(), box=running), stdout, stderr)
+
+
+def _pumped(child: Child, stdout: Capture | Path | None, stderr: Capture | Path | None) -> Child:
+    for sink, stream in ((stdout, child.process.stdout), (stderr, child.process.stderr)):
         if isinstance(sink, Capture) and stream is not None:
             child.pumps.append(asyncio.create_task(sink.pump(stream)))
     return child
@@ -253,9 +289,18 @@ async def run(
     env: Mapping[str, str] | None = None,
     cancelled: asyncio.Event | None = None,
     timeout: float | None = None,
+    part: Part | None = None,
 ) -> Ended:
     """Start, wait, and end what must be ended. The child never outlives the agent."""
-    child = await spawn(argv, cwd=cwd, stdout=stdout, stderr=stderr, env=env, die_with_parent=signal.SIGTERM)
+    child = await spawn(
+        argv,
+        cwd=cwd,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        die_with_parent=signal.SIGTERM,
+        part=part,
+    )
     return await child.wait(cancelled=cancelled, timeout=timeout)
 
 

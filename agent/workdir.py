@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.sandbox import users
 from stackly import clock
 from stackly.errors import Faulty, Invalid
 
@@ -226,6 +227,7 @@ class RunDirectory:
 async def discard(work: RunDirectory) -> None:
     """The directory, and then the record that a change began in it."""
     await delete(work.root)
+    await asyncio.to_thread(users.end, work.root.parents[1], work.root)
     work.change.unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from agent import workdir
 from agent.context import Cancelled
 from agent.generators import manifest
 from agent.generators.model import Installed
@@ -23,6 +24,7 @@ from agent.generators.stroppy import Stroppy
 from agent.generators.stroppy_go import StroppyGo
 from agent.generators.stroppy_k6 import StroppyK6
 from agent.processes import Capture, run, tail
+from agent.sandbox.part import Part
 from stackly.errors import Faulty, Invalid, NotFound, StacklyError, Unavailable
 
 ATTEMPTS = 4
@@ -140,17 +142,17 @@ def _unpack(work: Path) -> Path:
     return work / "stroppy"
 
 
-async def told(path: Path, cancelled: asyncio.Event) -> dict[str, Any]:
+async def told(path: Path, cancelled: asyncio.Event, part: Part) -> dict[str, Any]:
     """What `version --json` says. Raises: Invalid for a program that is not Stroppy, or too old to say."""
-    with tempfile.TemporaryDirectory(prefix="stackly-version-") as scratch:
-        work = Path(scratch)
+    with _scratch(part) as (work, inner):
         ended = await run(
             [str(path), "version", "--json"],
-            cwd=work,
+            cwd=inner.writable[-1],
             stdout=Capture(work / "out"),
             stderr=Capture(work / "err"),
             cancelled=cancelled,
             timeout=30,
+            part=inner.seeing(path),
         )
         if ended.stopped == "cancelled":
             raise Cancelled
@@ -167,6 +169,15 @@ async def told(path: Path, cancelled: asyncio.Event) -> dict[str, Any]:
     return said
 
 
+@contextlib.contextmanager
+def _scratch(part: Part) -> Iterator[tuple[Path, Part]]:
+    """A directory of ours for the output, and the part with one in it that is the program's own."""
+    with tempfile.TemporaryDirectory(prefix="version-", dir=part.home) as made:
+        work = Path(made).resolve()
+        workdir.private(work, 0o711 if part.uid else 0o700)
+        yield work, part.writing(work / "own")
+
+
 def adapter_for(said: dict[str, Any], installed: Installed) -> Stroppy:
     """The generation is what it carries, not what it calls itself: only the k6 line names k6 (trap 7)."""
     return StroppyK6(installed) if "k6" in said else StroppyGo(installed)
@@ -179,11 +190,11 @@ def check_version(asked: str, said: str) -> None:
         raise Invalid(f"The suite asks for Stroppy {wanted}, and the executable says it is {has}.")
 
 
-async def stroppy(source: Source, version: str, cancelled: asyncio.Event) -> Stroppy:
+async def stroppy(source: Source, version: str, cancelled: asyncio.Event, part: Part) -> Stroppy:
     """Install where needed and choose the adapter. Raises: Invalid, NotFound, Unavailable, Faulty, Cancelled."""
     try:
         path = await ensure(source, version, cancelled)
-        said = await told(path, cancelled)
+        said = await told(path, cancelled, part)
     except (StacklyError, Cancelled):
         raise
     except OSError as error:

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from agent import workdir
 from agent.context import StepContext
 from agent.processes import Redactor
+from agent.sandbox.part import Part
 from stackly.engine.contracts.edge import Endpoint, WorkloadSpec
 
 
@@ -13,8 +15,8 @@ from stackly.engine.contracts.edge import Endpoint, WorkloadSpec
 class Job:
     """One start of a generator.
 
-    Shape: `directory` is private (0700) and absolute, the working directory too; `launcher` goes before the command
-    (it enters the machine's network). Units: `seconds` of load, 0 for a prepare; `timeout_s` ends a prepare.
+    Shape: `directory` is absolute and ours; `work` in it is the generator's own and its working directory; `part` is
+    its sandbox. Units: `seconds` of load, 0 for a prepare; `timeout_s` ends a prepare.
     """
 
     workload: WorkloadSpec
@@ -24,11 +26,21 @@ class Job:
     directory: Path
     context: StepContext
     redactor: Redactor
+    part: Part
     seconds: float = 0.0
     sample: int = 0
     live: bool = False
     timeout_s: float = 3600.0
-    launcher: tuple[str, ...] = ()
+
+    @property
+    def work(self) -> Path:
+        return self.directory / "work"
+
+    def lent(self, *files: Path) -> Part:
+        """The sandbox of one start, which reads these files of ours."""
+        for file in files:
+            workdir.lend(file, self.part.uid)
+        return self.part.writing(self.work).seeing(*files)
 
 
 @dataclass(frozen=True, slots=True)

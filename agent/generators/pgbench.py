@@ -15,6 +15,7 @@ from agent.context import Cancelled
 from agent.generators import pgbench_log
 from agent.generators.model import Installed, Job, Measured
 from agent.generators.passfile import passfile
+from agent.generators.taking import take
 from agent.postgres.binaries import Binaries
 from agent.processes import Capture, Ended, run, tail
 from stackly.engine.contracts.edge import WorkloadSpec
@@ -157,7 +158,7 @@ class Pgbench:
             raise Faulty(f"The warm-up failed: {progress.said or ended.stopped or ended.code}")
 
     async def measure(self, job: Job) -> Measured:
-        logging = ["--log", f"--log-prefix={job.directory / 'tx'}"]
+        logging = ["--log", f"--log-prefix={job.work / 'tx'}"]
         argv = [*self._load_options(job, job.seconds), *logging]
         ended, progress = await self._run(job, argv, "measure", job.seconds + _MARGIN_S)
         return await asyncio.to_thread(_measured, job, ended, progress)
@@ -167,15 +168,17 @@ class Pgbench:
         end = job.endpoint
         where = ["-h", end.host, "-p", str(end.port), "-U", job.user]
         level = job.workload.isolation.replace(" ", "\\ ")
-        with passfile(job.directory, end, job.user, job.password) as env:
+        with passfile(job.directory, end, job.user, job.password, job.part.uid) as env:
+            part = job.lent().seeing(*self._binaries.needs, Path(env["PGPASSFILE"]))
             ended = await run(
-                [*job.launcher, self._binaries.program("pgbench"), *where, *argv, end.database],
-                cwd=job.directory,
+                [self._binaries.program("pgbench"), *where, *argv, end.database],
+                cwd=job.work,
                 stdout=Capture(job.directory / f"{name}.out", redactor=job.redactor),
                 stderr=Capture(job.directory / f"{name}.err", redactor=job.redactor, on_line=progress.line),
                 env={**env, "PGOPTIONS": f"-c default_transaction_isolation={level}", "PGSSLMODE": "disable"},
                 cancelled=job.context.cancelled,
                 timeout=timeout,
+                part=part,
             )
         if ended.stopped == "cancelled":
             raise Cancelled
@@ -187,7 +190,7 @@ def summary(text: str) -> dict[str, float]:
 
 
 def _measured(job: Job, ended: Ended, progress: Progress) -> Measured:
-    logs = sorted(p for p in job.directory.glob("tx.*") if p.suffix != ".gz")
+    logs = take(job, "tx.*")
     found = pgbench_log.read(logs)
     report = summary((job.directory / "measure.out").read_text())
     transactions, tps = found.all.counts.total(), report.get("tps", 0.0)

@@ -23,11 +23,12 @@ from stackly.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Shape: `shared` when its machines are containers of one host."""
+    """Shape: `shared` when its machines are containers of one host; `isolation` is the load's."""
 
     directory: Path
     name: str
     shared: bool
+    isolation: str
 
 
 async def take_sample(
@@ -54,6 +55,7 @@ async def take_sample(
         "driver_version": installed.version,
         "driver_sha256": installed.sha256,
         "adapter": generator.adapter,
+        "isolation": machine.isolation,
         "server_version": before.version,
     }
     artifacts, stored = await _keep(job, measured)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from agent import workdir
 from agent.context import Cancelled
 from agent.generators.model import Installed, Job, Measured
 from agent.generators.passfile import passfile
@@ -65,9 +66,13 @@ def driver(job: Job) -> dict[str, Any]:
     return {"driverType": "postgres", "url": url, "pool": {"maxConns": size, "minConns": size}}
 
 
-def write_config(path: Path, config: Mapping[str, Any]) -> Path:
-    path.write_text(json.dumps(config, indent=1))
-    path.chmod(0o600)
+def config_file(job: Job, phase: str) -> Path:
+    return job.directory / f"{phase}.json"
+
+
+def write_config(job: Job, phase: str, config: Mapping[str, Any]) -> Path:
+    path = config_file(job, phase)
+    workdir.write_private(path, json.dumps(config, indent=1).encode())
     return path
 
 
@@ -114,15 +119,17 @@ async def start(job: Job, program: Path, argv: list[str], phase: str, timeout: f
     """One start. It leads a group of its own and is ended whole: SIGTERM, 5 s, SIGKILL (trap 5). Raises: Cancelled."""
     words = Words(job)
     stdout, stderr = job.directory / f"{phase}.out", job.directory / f"{phase}.err"
-    with passfile(job.directory, job.endpoint, job.user, job.password) as env:
+    with passfile(job.directory, job.endpoint, job.user, job.password, job.part.uid) as env:
+        part = job.lent(config_file(job, phase)).seeing(program, Path(env["PGPASSFILE"]))
         ended = await run(
-            [*job.launcher, str(program), *argv],
-            cwd=job.directory,
+            [str(program), *argv],
+            cwd=job.work,
             stdout=Capture(stdout, redactor=job.redactor),
             stderr=Capture(stderr, redactor=job.redactor, on_line=words.line),
             env=env,
             cancelled=job.context.cancelled,
             timeout=timeout,
+            part=part,
         )
     if ended.stopped == "cancelled":
         raise Cancelled

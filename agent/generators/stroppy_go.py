@@ -95,7 +95,7 @@ class StroppyGo(Stroppy):
     adapter = "stroppy-go"
 
     def command(self, job: Job, phase: Phase) -> list[str]:
-        path = write_config(job.directory / f"{phase}.json", config(job, phase))
+        path = write_config(job, phase, config(job, phase))
         steps = ["--no-steps", "workload"] if phase == "prepare" else ["--steps", "workload"]
         return ["run", job.workload.name, "-f", str(path), *steps]
 

@@ -19,6 +19,7 @@ from agent.generators.stroppy import (
     start,
     write_config,
 )
+from agent.generators.taking import take
 
 THRESHOLDS_CROSSED = 99  # k6 measured, and says that a limit of the script's own was crossed
 # Off: k6's report home at the end of every run, and its control port, one per host and open to every local user.
@@ -99,17 +100,20 @@ class StroppyK6(Stroppy):
 
     def command(self, job: Job, phase: Phase) -> list[str]:
         """Every path is absolute: k6 works in a temporary directory of its own (trap 8)."""
-        path = write_config(job.directory / f"{phase}.json", {"version": "1", "drivers": {"0": driver(job)}})
+        path = write_config(job, phase, {"version": "1", "drivers": {"0": driver(job)}})
         steps = ["--no-steps", "workload"] if phase == "prepare" else ["--steps", "workload"]
         told = [part for name, value in environment(job, phase).items() for part in ("-e", f"{name}={value}")]
         export = [f"--summary-export={self.export(job)}"] if phase == "measure" else []
         return ["run", job.workload.name, "-f", str(path), *steps, *told, "--", *_QUIET, *export]
 
     def export(self, job: Job) -> Path:
-        return job.directory.absolute() / "summary.json"
+        return job.work / "summary.json"
 
     async def measure(self, job: Job) -> Measured:
-        self.export(job).unlink(missing_ok=True)
         argv = self.command(job, "measure")
         said = await start(job, self._installed.path, argv, "measure", job.seconds + MARGIN_S)
-        return await asyncio.to_thread(read, job, said, self.export(job))
+        return await asyncio.to_thread(self._read, job, said)
+
+    def _read(self, job: Job, said: Said) -> Measured:
+        """Raises: FileUnsafe."""
+        return read(job, said, next(iter(take(job, self.export(job).name)), job.directory / "absent"))

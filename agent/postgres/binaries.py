@@ -18,6 +18,12 @@ class Binaries:
     version: str
     root: Path
 
+    @property
+    def needs(self) -> tuple[Path, ...]:
+        """What a sandbox must show: the installation, and the libraries that a wheel keeps beside its package."""
+        package = self.root.absolute().parent
+        return (self.root.absolute(), *package.parent.glob(f"{package.name}.libs"))
+
     def program(self, name: str) -> str:
         return str(self.root / "bin" / name)
 

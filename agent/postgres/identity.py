@@ -1,74 +1,52 @@
-"""Who Postgres runs as: it refuses root, and may have to work below a directory that only root enters."""
+"""Who Postgres runs as where no sandbox answers it: it refuses root, and initdb a user without a name."""
 
-import contextlib
 import os
 import pwd
 import shutil
-import stat
 import subprocess
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
+from agent.sandbox.box import Kind
+from agent.sandbox.isolation import Isolation
+from agent.sandbox.part import Part
 from stackly.errors import Faulty
 
-# initdb wants a user that has a name. One of its own, where somebody made it; else the one that owns nothing.
-_USERS = ("stackly", "nobody")
+_OWNS_NOTHING = "bin"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Shape: `prefix` goes before every server command; `uid` owns its files, None where that is us."""
+def namespace(uid: int) -> tuple[str, ...]:
+    """What goes before a server's command when we are root and `uid` is 0, else nothing.
 
-    prefix: tuple[str, ...]
-    uid: int | None
-
-    def own(self, *paths: Path) -> None:
-        if self.uid is None:
-            return
-        for path in paths:
-            os.chown(path, self.uid, self.uid)
-
-
-def _uid() -> int:
-    for name in _USERS:
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name).pw_uid
-    raise Faulty(f"Postgres cannot run as root, and this machine has no user {' or '.join(_USERS)}; add one.")
-
-
-def _reachable(path: Path) -> bool:
-    """Whether anyone may enter every directory above it."""
-    return all(p.stat().st_mode & stat.S_IXOTH for p in path.resolve().parents)
-
-
-def choose(directory: Path, program: str) -> Identity:
-    """The strongest separation that works here.
-
-    Not root: ourselves. Root: a uid of its own where it can reach `directory` and the program; else a user namespace,
-    in which root's files look like an ordinary user's and no capability is left.
-    Raises: Faulty when root and neither is possible.
+    A user namespace, in which root's files look like an ordinary user's and no capability is left: that pleases
+    Postgres and separates nothing. Raises: Faulty where there is none.
     """
-    if os.geteuid() != 0:
-        return Identity((), None)
-    setpriv = shutil.which("setpriv")
-    if setpriv and _reachable(directory) and _reachable(Path(program)):
-        uid = str(_uid())
-        drop = ("--reuid", uid, "--regid", uid, "--clear-groups", "--inh-caps=-all", "--no-new-privs", "--")
-        return Identity((setpriv, *drop), int(uid))
-    namespace = _namespace()
-    if namespace:
-        return Identity(namespace, None)
+    if os.geteuid() != 0 or uid:
+        return ()
+    unshare = shutil.which("unshare")
+    if unshare is not None:
+        prefix = (unshare, "--user", f"--map-user={_named()}", f"--map-group={_named()}", "--")
+        if subprocess.run([*prefix, "true"], capture_output=True, timeout=20, check=False).returncode == 0:
+            return prefix
     raise Faulty(
-        f"Postgres cannot run as root, {directory} is closed to other users and user namespaces are off; "
-        "start Stackly as an ordinary user, or set STACKLY_HOME to a directory others may enter."
+        "Postgres cannot run as root, and this machine offers neither a sandbox nor user namespaces; start Stackly as "
+        "an ordinary user, or set STACKLY_HOME to a directory that others may enter."
     )
 
 
-def _namespace() -> tuple[str, ...]:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return ()
-    uid = str(_uid())
-    prefix = (unshare, "--user", f"--map-user={uid}", f"--map-group={uid}", "--")
-    tried = subprocess.run([*prefix, "true"], capture_output=True, timeout=20, check=False)
-    return prefix if tried.returncode == 0 else ()
+def _named() -> str:
+    """A number that has a name: initdb asks for it. Inside the namespace only, outside it stays root."""
+    return str(max(user.pw_uid for user in pwd.getpwall() if user.pw_uid < 1 << 16))
+
+
+def for_initdb(part: Part) -> tuple[Part, tuple[str, ...], int]:
+    """Shape: (the part, what goes before the command, the number that makes the files).
+
+    bubblewrap gives the user a name. Without it initdb, which no pushed code reaches, runs as an account that owns
+    nothing, and what it made is given to the part's user.
+    """
+    if part.kind is not Kind.USER:
+        return part, namespace(part.uid), part.uid
+    uid = pwd.getpwnam(_OWNS_NOTHING).pw_uid
+    ids = ("--reuid", str(uid), "--regid", str(uid), "--clear-groups")
+    drop = ("setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--")
+    return replace(part, isolation=Isolation(Kind.NONE), uid=0), drop, uid

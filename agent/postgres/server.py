@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from agent import workdir
 from agent.context import Cancelled, Credentials
 from agent.postgres import identity
 from agent.postgres.binaries import Binaries
@@ -15,6 +16,7 @@ from agent.postgres.config import Place, pg_hba, postgresql_conf, socket_dir
 from agent.postgres.connection import Address, Door
 from agent.postgres.evidence import ready
 from agent.processes import Capture, Child, Redactor, run, spawn, tail
+from agent.sandbox.part import Part
 from stackly import clock
 from stackly.engine.contracts.edge import DatabaseInput
 from stackly.errors import Faulty, Unavailable
@@ -23,60 +25,68 @@ STOP_S = 30.0
 
 
 class LocalServer:
-    """Shape: everything lies under `directory`: data/, server.log, and the socket.
+    """Shape: everything lies under `directory`: of ours the configuration and the logs, of its own data/ and run/.
 
-    It has no parent-death signal: a database outlives its agent, which finds it again by the postmaster's pid file.
+    It has no parent-death signal: a database outlives its agent, which finds it again by its working directory.
     """
 
-    def __init__(self, directory: Path, binaries: Binaries, credentials: Credentials) -> None:
+    def __init__(self, directory: Path, binaries: Binaries, credentials: Credentials, part: Part) -> None:
         self.directory = directory
         self.log = directory / "server.log"
         self._data = directory / "data"
+        self._socket = directory / "run"
         self._binaries = binaries
         self._credentials = credentials
+        self._part = part.seeing(*binaries.needs)
         self._child: Child | None = None
 
     async def start(self, given: DatabaseInput, cancelled: asyncio.Event) -> tuple[str, dict[str, str]]:
         """Raises: Faulty with the server's own words; Cancelled. A server of an earlier life is ended first."""
         deadline = clock.monotonic() + given.timeout_s
         postgresql_conf(self._place(given), given.settings)  # a setting that is ours is refused before any work
+        # In a sandbox of its own a second postmaster does not see the first: nobody may be left in the directory.
         await self.stop()
-        self._directories()
-        who = identity.choose(self.directory, self._binaries.program("postgres"))
-        await self._initdb(who, cancelled)
-        self._write(given)
-        who.own(self.directory, *self._data.glob("*.conf"))
+        part = self._directories()
+        await self._initdb(part, cancelled)
+        files = self._write(given)
+        settings = [flag for name, path in files.items() for flag in ("-c", f"{name}={path}")]
+        program = self._binaries.program("postgres")
         self._child = await spawn(
-            [*who.prefix, self._binaries.program("postgres"), "-D", str(self._data)],
+            [*identity.namespace(part.uid), program, "-D", str(self._data), *settings],
             cwd=self._data,
             stdout=self.log,
             stderr=self.log,
+            part=part.seeing(*files.values()),
         )
         return await self._ready(given, deadline, cancelled)
 
     def _place(self, given: DatabaseInput) -> Place:
-        return Place(given.listen, given.port, tuple(given.admit), socket_dir(self.directory))
+        return Place(given.listen, given.port, tuple(given.admit), socket_dir(self._socket))
 
-    def _directories(self) -> None:
+    def _directories(self) -> Part:
         shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True, mode=0o700)
+        workdir.private(self.directory, 0o711 if self._part.uid else 0o700)
+        return self._part.writing(self._data, self._socket)
 
-    async def _initdb(self, who: identity.Identity, cancelled: asyncio.Event) -> None:
+    async def _initdb(self, part: Part, cancelled: asyncio.Event) -> None:
         pwfile = self.directory / "initial"
-        pwfile.touch(mode=0o600)
-        pwfile.write_text(self._credentials.superuser_password + "\n")
-        who.own(self.directory, pwfile)
-        program = self._binaries.program("initdb")
-        flags = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", f"--pwfile={pwfile}"]
+        workdir.write_private(pwfile, f"{self._credentials.superuser_password}\n".encode())
+        inner, prefix, uid = identity.for_initdb(part)
+        for path in (self._data, pwfile):
+            workdir.give(path, uid)
+        program = [*prefix, self._binaries.program("initdb"), "-D", str(self._data)]
+        flags = ["-U", self._credentials.superuser, f"--pwfile={pwfile}"]
+        flags += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
         output = self.directory / "initdb.log"
         try:
             ended = await run(
-                [*who.prefix, program, "-D", str(self._data), "-U", self._credentials.superuser, *flags],
-                cwd=self.directory,
+                [*program, *flags],
+                cwd=self._data,
                 stdout=Capture(output, redactor=Redactor([self._credentials.superuser_password])),
                 stderr=self.directory / "initdb.err",
                 cancelled=cancelled,
                 timeout=120,
+                part=inner.seeing(pwfile),
             )
         finally:
             pwfile.unlink(missing_ok=True)
@@ -84,13 +94,17 @@ class LocalServer:
             raise Cancelled
         if ended.code:
             raise Faulty(f"initdb ended with {ended.code}: {tail(self.directory / 'initdb.err')}")
+        workdir.give(self._data, part.uid)
 
-    def _write(self, given: DatabaseInput) -> None:
+    def _write(self, given: DatabaseInput) -> dict[str, Path]:
+        """Beside the data: what the server may write, its superuser may. Shape: by the setting that names the file."""
         place = self._place(given)
-        for name, text in (("postgresql.conf", postgresql_conf(place, given.settings)), ("pg_hba.conf", pg_hba(place))):
-            path = self._data / name
-            path.write_text(text)
-            path.chmod(0o600)
+        texts = {"config_file": postgresql_conf(place, given.settings), "hba_file": pg_hba(place)}
+        files = {"config_file": self.directory / "postgresql.conf", "hba_file": self.directory / "pg_hba.conf"}
+        for name, path in files.items():
+            workdir.write_private(path, texts[name].encode())
+            workdir.lend(path, self._part.uid)
+        return files
 
     async def _ready(
         self, given: DatabaseInput, deadline: float, cancelled: asyncio.Event

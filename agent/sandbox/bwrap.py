@@ -51,6 +51,7 @@ def _separation(box: Box, files: list[int]) -> list[str]:
 
 def _system(box: Box, files: list[int]) -> list[str]:
     out = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+    out += ["--perms", "0755", "--dir", "/etc"]  # else of root, and closed
     for shared in ("/dev/shm", *map(str, _MADE)):  # noqa: S108 - the same
         out += ["--perms", "1777", "--tmpfs", shared]
     for name in _LINKED:

@@ -80,8 +80,9 @@ def watch(control: int, woken: int, main: int, grace_s: float, *, bound: bool) -
             until = time.monotonic() + grace_s
         with suppress(ProcessLookupError):
             os.kill(main, _FORWARDED.get(word, signal.SIGTERM))
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, ChildProcessError):
         os.killpg(main, signal.SIGKILL)
+        os.waitpid(main, 0)  # who is told that it ended may look for it
     return _KILLED
 
 

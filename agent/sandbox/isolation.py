@@ -1,6 +1,7 @@
 """What keeps pushed code from the platform on this machine: found by trying the very thing."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 from agent.sandbox import bwrap
 from agent.sandbox.box import Box, Kind
 from agent.sandbox.launch import Order, command_line
-from agent.sandbox.users import Users
+from agent.sandbox.users import Users, of_home
 from stackly.errors import StacklyError, Unavailable
 
 _PATIENCE_S = 30.0
@@ -35,7 +36,7 @@ class Isolation:
 
     def told(self) -> dict[str, object]:
         """Among an agent's capabilities."""
-        return {"isolation": self.name, **({"isolation_reason": self.why} if self.why else {})}
+        return {"isolation": self.name, "isolation_note": self.sentence()}
 
     def sentence(self) -> str:
         told = {
@@ -55,7 +56,7 @@ def find(home: Path, users: Users | None = None, programs: Sequence[Path] = ()) 
 
     Shape: `programs` are files that the boxes need besides; without a namespace they must be open to other users.
     """
-    users = (users or Users(home / "users")) if os.geteuid() == 0 else None
+    users = (users or of_home(home)) if os.geteuid() == 0 else None
     reasons: list[str] = []
     for kind, attempt in ((Kind.BUBBLEWRAP, bubblewrap), (Kind.USER, own_user)):
         why = attempt(home, users, programs)
@@ -63,6 +64,19 @@ def find(home: Path, users: Users | None = None, programs: Sequence[Path] = ()) 
             return Isolation(kind, "; ".join(reasons), users)
         reasons.append(why)
     return Isolation(Kind.NONE, "; ".join(reasons))
+
+
+def described(found: Isolation) -> dict[str, str]:
+    """For the platform around the agent: `doctor`, `up` and `status`."""
+    return {"kind": found.name, "reason": found.why, "note": found.sentence()}
+
+
+def record(home: Path, found: Isolation) -> None:
+    """Shape: `isolation.json` in the agent's home."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = home / ".isolation.json.part"
+    draft.write_text(json.dumps(described(found)))
+    draft.replace(home / "isolation.json")
 
 
 def required(found: Isolation, *, must: bool) -> Isolation:

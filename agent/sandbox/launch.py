@@ -14,7 +14,7 @@ from typing import IO
 
 from agent.sandbox import bwrap
 from agent.sandbox.box import Box, Kind
-from stackly import uids
+from agent.sandbox.users import end_user
 from stackly.errors import Unavailable
 
 Sink = int | IO[bytes]
@@ -56,7 +56,7 @@ class Running:
     kind: Kind
     order: Order
     _control: socket.socket
-    _swept: bool = field(default=False)
+    _code: int | None = field(default=None)
 
     @property
     def returncode(self) -> int | None:
@@ -70,17 +70,19 @@ class Running:
 
     async def wait(self) -> int:
         """Its exit code, 128 + n when signal n ended it. Raises: Unavailable when the sandbox could not be made."""
+        if self._code is not None:
+            return self._code
         code = await self.process.wait()
-        if not self._swept:
-            self._swept = True
-            if self.kind is Kind.USER and self.order.box.uid:
-                await asyncio.to_thread(end_user, self.order.box.uid)
+        if self.kind is Kind.USER and self.order.box.uid:
+            await asyncio.to_thread(end_user, self.order.box.uid)
         if not self._began():
             raise Unavailable(
                 f"The sandbox of {Path(self.order.argv[0]).name} could not be made ({self.kind}, exit {code}); "
                 "`stackly doctor` says what this machine offers.",
             )
-        return code if code >= 0 else 128 - code
+        self._code = code if code >= 0 else 128 - code
+        self.close()
+        return self._code
 
     def _began(self) -> bool:
         try:
@@ -99,16 +101,6 @@ class Running:
                 await asyncio.wait_for(self.process.wait(), grace_s)
         self.tell(signal.SIGKILL)
         return await self.wait()
-
-
-def end_user(uid: int) -> None:
-    """SIGKILL until that user has no process: what left its group and its directory is still that user's."""
-    while found := [
-        int(e.name) for e in os.scandir("/proc") if e.name.isdigit() and uid in uids.of_process(int(e.name))
-    ]:
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 async def start(kind: Kind, order: Order, *, stdout: Sink, stderr: Sink) -> Running:

@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import json
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,13 @@ class Users:
             f"All {len(numbers)} users of {self.root} are in use; end runs that are over: stackly inventory"
         )
 
+    def held(self, owner: Path) -> list[int]:
+        """The numbers that a directory has."""
+        if not self.root.is_dir():
+            return []
+        with self._locked():
+            return [uid for uid, (holder, _) in self._known().items() if holder == str(owner)]
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[range]:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,13 +76,38 @@ class Users:
 
     def _swept(self, alive: set[int]) -> dict[int, tuple[str, str]]:
         """Who has which number, after those were given back whose directory and processes are gone."""
-        taken = {}
-        for file in self.root.iterdir():
-            if not file.name.isdigit():
-                continue
-            owner, part = json.loads(file.read_text())
-            if int(file.name) not in alive and not Path(owner).exists():
-                file.unlink()
-            else:
-                taken[int(file.name)] = (owner, part)
+        taken = self._known()
+        for uid, (owner, _) in list(taken.items()):
+            if uid not in alive and not Path(owner).exists():
+                (self.root / str(uid)).unlink()
+                del taken[uid]
         return taken
+
+    def _known(self) -> dict[int, tuple[str, str]]:
+        found = {}
+        for file in self.root.iterdir():
+            if file.name.isdigit():
+                owner, part = json.loads(file.read_text())
+                found[int(file.name)] = (owner, part)
+        return found
+
+
+def of_home(home: Path) -> Users:
+    """The users that a site agent gives, on its machines too."""
+    return Users(home / "users")
+
+
+def end(home: Path, owner: Path) -> None:
+    """SIGKILL whatever runs as a user of that directory: by now it may work elsewhere."""
+    for uid in of_home(home).held(owner):
+        end_user(uid)
+
+
+def end_user(uid: int) -> None:
+    """SIGKILL until that user has no process: what left its group and its directory is still that user's."""
+    while found := [
+        int(e.name) for e in os.scandir("/proc") if e.name.isdigit() and uid in uids.of_process(int(e.name))
+    ]:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

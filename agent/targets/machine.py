@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent import workdir
 from agent.context import StepContext
+from agent.sandbox import users
 from agent.targets.target import Resident, TargetSite
 from agent.terraform.variables import enrolment_entry
 from stackly import log
@@ -26,7 +27,7 @@ _STARTED_S = 0.3  # an edge agent that ends within this never started
 
 # An edge agent sees of our environment what it needs to run at all.
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
-_PASSED_PARTS = ("STACKLY_STROPPY", "STACKLY_STROPPY_MANIFEST", "STACKLY_POSTGRES_BINARIES")
+_PASSED_PARTS = ("STACKLY_ISOLATION", "STACKLY_STROPPY", "STACKLY_STROPPY_MANIFEST", "STACKLY_POSTGRES_BINARIES")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Machines:
         enrolment = await context.issue_enrolment(machine.name)
         self.prepare()
         workdir.private(directory, 0o711)
-        entry = enrolment_entry(context.key, machine.name, machine.internal_ip, enrolment, str(directory), **more)
+        given = {**more, "users": str(users.of_home(self.site.home.absolute()).root)}
+        entry = enrolment_entry(context.key, machine.name, machine.internal_ip, enrolment, str(directory), **given)
         shown = {k: v for k, v in entry.items() if k not in {"token", "ca_pem"}}
         workdir.write_private(directory / "machine.json", json.dumps(shown).encode())
         workdir.write_private(directory / "enrolment.json", json.dumps(entry).encode())
@@ -136,6 +138,7 @@ class Machines:
         removed = []
         for owned, directory in self.found(run, test):
             ended = await workdir.end_occupants(directory)
+            await asyncio.to_thread(users.end, self.site.home.absolute(), directory)
             if await workdir.delete(directory) or ended:
                 removed.append(str(owned))
                 _log.info("machine.removed", machine=str(owned), processes=len(ended))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent import reading, workdir
 from agent.context import StepContext
+from agent.sandbox import users
 from agent.terraform.leftovers import errored, read, read_all
 from agent.terraform.state import Version, newest, parse
 from stackly.engine.contracts.steps import STEP_GRACE
@@ -95,6 +96,7 @@ async def settle(work: workdir.RunDirectory, grace_s: float) -> None:
     """A Terraform whose agent died was told to stop: let it write its state first."""
     if not await workdir.await_empty(work.root, grace_s):
         await workdir.end_occupants(work.root)
+    await asyncio.to_thread(users.end, work.root.parents[1], work.root)
 
 
 async def restore(home: Path, work: workdir.RunDirectory, context: StepContext, grace_s: float) -> Version | None:

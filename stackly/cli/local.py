@@ -89,6 +89,7 @@ def _where(found: Json) -> str:
         ("hub", told.get("hub_url")),
         ("temporal", told.get("temporal_address")),
         ("database", told.get("database_url")),
+        ("isolation", (found.get("isolation") or {}).get("note")),
         ("next", "stackly demo"),
     ]
     return f"Stackly {'was running already' if found['adopted'] else 'runs'}.\n{facts(said)}"
@@ -127,7 +128,8 @@ def status(call: Invocation) -> None:
 def _status(found: Json, endpoints: dict[str, str]) -> str:
     names = ("name", "state", "pid", "address", "restarts", "reason")
     rows = [[c[n] for n in names] for c in found["components"]]
-    where = facts([("api", endpoints.get("api_url")), ("hub", endpoints.get("hub_url"))])
+    note = (found.get("isolation") or {}).get("note")
+    where = facts([("api", endpoints.get("api_url")), ("hub", endpoints.get("hub_url")), ("isolation", note)])
     parts = (found.get("trouble"), table([n.upper() for n in names], rows), where)
     return "\n\n".join(p for p in parts if p)
 

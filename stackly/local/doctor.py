@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from stackly import clock, db
 from stackly.errors import StacklyError
 from stackly.events import troubles_store
-from stackly.local import components, platform, postgres, processes, terraform, unprivileged
+from stackly.local import components, isolation, platform, postgres, processes, terraform, unprivileged
 from stackly.local.home import Config, Home, free, known
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def doctor(home: Path, progress: Progress = lambda _: None) -> list[Finding]:
     """Look at everything a home needs; nothing is changed, and a home is not made."""
     place = Home(home.resolve())
     checks: list[Callable[[Home], Finding]] = [
-        *(_python, _git, _terraform, _docker, _services, _postgres, _disk, _ports),
+        *(_python, _git, _terraform, _docker, _services, _postgres, _isolation, _disk, _ports),
         *(_waiting, _troubles),
     ]
     found = []
@@ -99,11 +99,18 @@ def _postgres(home: Home) -> Finding:
     ok = unprivileged.possible(way)
     detail = {
         "as_is": "runs as you",
-        "setuid": "runs as nobody, because you are root",
+        "setuid": "runs as a user of its own, because you are root",
         "namespace": "runs in a user namespace, because you are root and others may not look into this directory",
     }[way]
     fix = "start it as another user than root, or allow user namespaces: sysctl user.max_user_namespaces=10000"
     return Finding("postgres user", ok, detail, "" if ok else fix)
+
+
+def _isolation(home: Home) -> Finding:
+    found = isolation.tried(home)
+    ok = found.kind != "none"
+    fix = "install bubblewrap (apt-get install bubblewrap) and allow user namespaces"
+    return Finding("isolation", ok, found.note, "" if ok else fix, optional=not isolation.is_required())
 
 
 def _disk(home: Home) -> Finding:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stackly.errors import Faulty, Invalid, NotFound, Unavailable
-from stackly.local import machines, processes
+from stackly.local import isolation, machines, processes
 from stackly.local.component import State, Status
 from stackly.local.components import NAMES
 from stackly.local.home import Home, configured
@@ -30,6 +30,7 @@ class Started:
 
     endpoints: dict[str, str]
     adopted: bool
+    isolation: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ def up(
     _wait_running(place, progress, timeout_s)
     if adopted:
         _sign_in_link(place)
-    return Started(endpoints(home), adopted)
+    found = isolation.recorded(place)
+    if found:
+        progress("isolation", found.kind, found.note)
+    return Started(endpoints(home), adopted, found.as_json() if found else None)
 
 
 def down(
@@ -107,14 +111,16 @@ def down(
 
 
 def status(home: Path) -> dict[str, Any]:
-    """Shape: {"components": [{"name", "state", "pid", "address", "restarts", "reason"}], "trouble"}, true just now."""
+    """Shape: {"components": [{"name", "state", "pid", "address", "restarts", "reason"}], "trouble", "isolation"}."""
     place = Home(home.resolve())
     who, known = read_state(place)
     supervised = who is not None and processes.runs(who)
     by_name = {s.name: s for s in known}
     names = [*(n for n in NAMES if n in by_name or not known), *(n for n in by_name if n not in NAMES)]
     components = [_live(by_name.get(n) or Status(n, ""), supervised) for n in names]
-    return {"components": components, "trouble": _trouble(place, supervised)}
+    found = isolation.recorded(place)
+    told = found.as_json() if found else None
+    return {"components": components, "trouble": _trouble(place, supervised), "isolation": told}
 
 
 def _trouble(home: Home, supervised: bool) -> str | None:

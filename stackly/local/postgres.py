@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from stackly import uids
 from stackly.errors import Unavailable, reason_of
 from stackly.local import unprivileged
 
@@ -51,23 +52,36 @@ def way(cluster: Cluster) -> unprivileged.How:
 
 def prepare(cluster: Cluster) -> None:
     """Make the cluster once; a half-made one is thrown away. Raises: Unavailable if initdb fails."""
-    if (cluster.data / "stackly.ready").exists():
-        return
     way_down = way(cluster)
     cluster.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    unprivileged.own(way_down, cluster.directory)
+    own = _user(cluster) if way_down == "setuid" else 0
+    if (cluster.data / "stackly.ready").exists():
+        if own:
+            unprivileged.give(cluster.directory, own)  # an earlier release shared `nobody` with what it benchmarked
+        return
+    if own:
+        unprivileged.give(cluster.directory, unprivileged.named())
     if cluster.data.exists():
         _run(["rm", "-rf", str(cluster.data)], way_down, cluster)
     secret = cluster.directory / "initdb.password"
     secret.touch(mode=0o600)
     secret.write_text(cluster.password)
-    unprivileged.own(way_down, secret)
+    if own:
+        unprivileged.give(secret, unprivileged.named())
     try:
         _run(_initdb(cluster, secret), way_down, cluster)
     finally:
         secret.unlink()
     (cluster.data / "pg_hba.conf").write_text(_HBA)
     (cluster.data / "stackly.ready").touch()
+    if own:
+        unprivileged.give(cluster.directory, own)
+
+
+def _user(cluster: Cluster) -> int:
+    """The user that has the directory, or a new one: no other service, run or benchmark is ever that one."""
+    found = cluster.directory.stat().st_uid
+    return uids.choose().start if found in unprivileged.shared() else found
 
 
 def _initdb(cluster: Cluster, secret: Path) -> list[str]:
@@ -95,7 +109,9 @@ def command(cluster: Cluster) -> list[str]:
     if not cluster.durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     flags = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    return unprivileged.wrap(way(cluster), [str(binary("postgres")), "-D", str(cluster.data), *flags])
+    return unprivileged.wrap(
+        way(cluster), [str(binary("postgres")), "-D", str(cluster.data), *flags], cluster.directory
+    )
 
 
 def _socket_directory(cluster: Cluster) -> str:
@@ -104,7 +120,11 @@ def _socket_directory(cluster: Cluster) -> str:
 
 def _run(argv: list[str], way_down: unprivileged.How, cluster: Cluster) -> None:
     done = subprocess.run(
-        unprivileged.wrap(way_down, argv), cwd=cluster.directory, capture_output=True, text=True, check=False
+        unprivileged.wrap(way_down, argv, cluster.directory),
+        cwd=cluster.directory,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.edge import EdgeWork
+from agent.sandbox import part as parts
+from agent.sandbox.box import Kind
+from agent.sandbox.isolation import Isolation, find
+from agent.sandbox.part import Part
 from stackly.engine.contracts.edge import DatabaseInput, DatabaseOutcome, Endpoint, WorkloadSpec
 from stackly.engine.contracts.steps import StepKey
 
@@ -54,6 +58,16 @@ class KeptContext:
 
     async def issue_enrolment(self, machine: str) -> Any:
         raise AssertionError("an edge step enrols nobody")
+
+
+def unboxed(directory: Path) -> Part:
+    """Without a sandbox: for programs of the tests that read and write beside themselves."""
+    return parts.of(Isolation(Kind.NONE), directory, "load")
+
+
+def boxed(directory: Path) -> Part:
+    """As an edge agent would: in the best sandbox there is."""
+    return parts.of(find(directory), directory, "load")
 
 
 def free_port_now() -> int:

@@ -21,6 +21,8 @@ from agent.generators.stroppy import Phase, Said, Words, check, parameters
 from agent.generators.stroppy_go import StroppyGo
 from agent.generators.stroppy_k6 import StroppyK6
 from agent.processes import Ended, Redactor
+from agent.sandbox.box import Kind
+from agent.sandbox.isolation import Isolation
 from stackly.engine.contracts.edge import (
     Endpoint,
     InstallInput,
@@ -30,7 +32,7 @@ from stackly.engine.contracts.edge import (
     WorkloadSpec,
 )
 from stackly.errors import Conflict, Faulty, Invalid
-from tests.agent.edge_parts import KeptContext, MakeContext, MakeWorkload, Recorder, Running, Secrets
+from tests.agent.edge_parts import KeptContext, MakeContext, MakeWorkload, Recorder, Running, Secrets, unboxed
 
 RUNS = Path(__file__).with_name("stroppy_runs")
 GO = {"pgx": "v5.10.0", "stroppy": "unknown"}
@@ -60,6 +62,7 @@ def job(tmp_path: Path, kept: KeptContext, spec: MakeWorkload, secrets_of_test: 
             directory=tmp_path,
             context=kept,
             redactor=Redactor([secrets_of_test.user_password]),
+            part=unboxed(tmp_path),
             seconds=seconds,
         )
 
@@ -270,7 +273,7 @@ def test_what_stroppy_cannot_do_is_refused(spec: MakeWorkload, changed: dict[str
 
 
 def work_with(recorder: Recorder, running: Running, tmp_path: Path, secrets: Secrets) -> EdgeWork:
-    settings = EdgeSettings(cache=tmp_path / "cache", stroppy=recorder.path)
+    settings = EdgeSettings(cache=tmp_path / "cache", stroppy=recorder.path, isolation=Isolation(Kind.NONE))
     return EdgeWork(tmp_path / "load", secrets, "load", None, settings)
 
 

@@ -16,7 +16,9 @@ import pytest
 
 from agent.context import Cancelled
 from agent.generators import install, manifest
+from agent.generators.stroppy import Stroppy
 from stackly.errors import Invalid, NotFound, Unavailable
+from tests.agent.edge_parts import boxed
 
 PROGRAM = b'#!/bin/sh\nprintf \'{"stroppy": "v5.7.3", "k6": "v1.8.0"}\'\n'
 
@@ -85,26 +87,30 @@ def source(tmp_path: Path, site: Site) -> install.Source:
     return install.Source(tmp_path / "cache", manifest=pins, backoff_s=0.01)
 
 
+async def stroppy(source: install.Source, version: str) -> Stroppy:
+    return await install.stroppy(source, version, asyncio.Event(), boxed(source.cache.parent))
+
+
 def leftovers(source: install.Source) -> list[Path]:
     return [p for p in source.cache.rglob("*") if p.is_file()] if source.cache.exists() else []
 
 
 async def test_a_pinned_archive_is_installed_once(site: Site, source: install.Source) -> None:
-    chosen = await install.stroppy(source, "v5.7.3", asyncio.Event())
+    chosen = await stroppy(source, "v5.7.3")
     found = await chosen.install()
     assert chosen.adapter == "stroppy-k6"
     assert found.version == "5.7.3"
     assert found.path.name == "stroppy"
     assert found.path.parent.name.startswith("5.7.3")
     assert leftovers(source) == [found.path], "nothing else of the archive reaches the disk"
-    await install.stroppy(source, "5.7.3", asyncio.Event())
+    await stroppy(source, "5.7.3")
     assert site.asked == 1
 
 
 async def test_a_tampered_archive_is_refused_and_leaves_nothing(site: Site, source: install.Source) -> None:
     site.answers = [(200, archive(PROGRAM + b"# evil\n"))]
     with pytest.raises(Invalid, match="not the pinned one"):
-        await install.stroppy(source, "5.7.3", asyncio.Event())
+        await stroppy(source, "5.7.3")
     assert leftovers(source) == []
 
 
@@ -163,7 +169,7 @@ async def test_a_program_that_says_another_version_is_refused(tmp_path: Path) ->
     own.write_bytes(PROGRAM.replace(b"5.7.3", b"5.6.0"))
     own.chmod(0o755)
     with pytest.raises(Invalid, match=r"5\.6\.0"):
-        await install.stroppy(install.Source(tmp_path / "c", own), "5.7.3", asyncio.Event())
+        await stroppy(install.Source(tmp_path / "c", own), "5.7.3")
 
 
 async def test_a_program_that_is_no_stroppy_is_refused(tmp_path: Path) -> None:
@@ -171,6 +177,6 @@ async def test_a_program_that_is_no_stroppy_is_refused(tmp_path: Path) -> None:
     own.write_text("#!/bin/sh\necho k6 v1.8.0\n")
     own.chmod(0o755)
     with pytest.raises(Invalid, match="version --json"):
-        await install.stroppy(install.Source(tmp_path / "c", own), "", asyncio.Event())
+        await stroppy(install.Source(tmp_path / "c", own), "")
     with pytest.raises(NotFound, match="STACKLY_STROPPY"):
-        await install.stroppy(install.Source(tmp_path / "c", tmp_path / "absent"), "", asyncio.Event())
+        await stroppy(install.Source(tmp_path / "c", tmp_path / "absent"), "")

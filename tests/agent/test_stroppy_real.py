@@ -33,7 +33,7 @@ from stackly.engine.contracts.edge import (
     WorkloadSpec,
 )
 from stackly.errors import Conflict, Faulty
-from tests.agent.edge_parts import KEY, KeptContext, MakeWorkload, Secrets, free_port_now
+from tests.agent.edge_parts import KEY, KeptContext, MakeWorkload, Secrets, boxed, free_port_now
 
 EXECUTABLE = os.environ.get("STACKLY_STROPPY", "")
 pytestmark = [
@@ -126,14 +126,25 @@ def spec(workload: MakeWorkload) -> MakeWorkload:
 @pytest.fixture
 async def generator(bench: Bench) -> Stroppy:
     source = install.Source(bench.load.directory.parent / "cache", Path(EXECUTABLE))
-    return await install.stroppy(source, "", asyncio.Event())
+    return await install.stroppy(source, "", asyncio.Event(), boxed(bench.load.directory))
 
 
 @pytest.fixture
 def job(bench: Bench, tmp_path: Path) -> Callable[[WorkloadSpec, Endpoint, str], Job]:
     def make(one: WorkloadSpec, endpoint: Endpoint, password: str) -> Job:
         user = SECRETS.user
-        return Job(one, endpoint, user, password, tmp_path, bench.context(), Redactor([password]), 3.0, timeout_s=60)
+        return Job(
+            one,
+            endpoint,
+            user,
+            password,
+            tmp_path,
+            bench.context(),
+            Redactor([password]),
+            boxed(tmp_path),
+            3.0,
+            timeout_s=60,
+        )
 
     return make
 

@@ -75,7 +75,7 @@ async def test_boot_starts_an_agent_per_machine_with_its_enrolment_in_a_private_
     entry = json.loads((directory / "enrolment.json").read_bytes())
     assert set(entry) == {
         *("token", "enrol_address", "ca_pem", "agent_id"),
-        *("home", "run", "test", "machine", "internal_ip"),
+        *("home", "run", "test", "machine", "internal_ip", "users"),
     }
     assert (entry["run"], entry["test"], entry["machine"]) == ("r1", "tpcb", "db")
     assert entry["internal_ip"] == "127.64.0.2"
