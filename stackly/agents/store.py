@@ -234,6 +234,42 @@ async def end_edge(
     )
 
 
+async def note_served(session: Session) -> None:
+    """Agents can be heard now: a gateway serves, and this was written."""
+    await session.execute(
+        text(
+            "INSERT INTO gateway_service (served) VALUES (1)"
+            " ON CONFLICT (one) DO UPDATE SET served = gateway_service.served + 1"
+        )
+    )
+
+
+async def served(session: Session) -> int | None:
+    """A counter that moves while a gateway serves; None where none ever did."""
+    found: int | None = (await session.execute(text("SELECT served FROM gateway_service"))).scalar_one_or_none()
+    return found
+
+
+async def edge_beats(session: Session) -> dict[AgentId, int]:
+    """Counters of the edge agents that were heard and are not gone."""
+    rows = await session.execute(
+        text("SELECT id, beat FROM agents WHERE role = 'edge' AND status IN ('online','offline')")
+    )
+    return {AgentId(agent): beat for agent, beat in rows.all()}
+
+
+async def lose_edge(session: Session, agent: str, *, beat: int, reason: str) -> Agent | None:
+    """It is gone, unless it was heard meanwhile: then None."""
+    return await _one(
+        session,
+        "UPDATE agents SET status = 'gone', reason = :reason WHERE id = :id AND beat = :beat AND role = 'edge'"
+        " AND status IN ('online','offline') RETURNING *",
+        id=agent,
+        beat=beat,
+        reason=reason,
+    )
+
+
 async def retire_edges(session: Session, run: str, test: str) -> list[AgentId]:
     """Their machines are gone; their certificates and tokens go with them."""
     rows = await session.execute(

@@ -42,3 +42,13 @@ class EnrolmentRow(Base):
     agent: Mapped[str] = mapped_column(ForeignKey("agents.id", ondelete="RESTRICT"))
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class GatewayServiceRow(Base):
+    """One row: the counter moves while any gateway serves agents."""
+
+    __tablename__ = "gateway_service"
+    __table_args__ = (CheckConstraint("one", name="one"),)
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    served: Mapped[int] = mapped_column(BigInteger, server_default="0")

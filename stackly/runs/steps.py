@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 
 from stackly.db import Session
 from stackly.runs.holds import Lock, Refusal, hold_of
+
+K = TypeVar("K")
 
 
 class Interruption(StrEnum):
@@ -301,23 +303,23 @@ async def owners(session: Session, agent: str) -> list[Owner]:
 
 
 @dataclass(slots=True)
-class Seen:
-    """The reaper's memory of running steps' counters, on its own monotonic clock (rule 18).
+class Seen(Generic[K]):
+    """The reaper's memory of counters, of running steps or of agents, on its own clock (rule 18).
 
     Make it anew after a reconnect to Postgres: what was not seen was not silent.
     """
 
     ttl: timedelta
-    _since: dict[StepId, tuple[int, float]] = field(default_factory=dict)
+    _since: dict[K, tuple[int, float]] = field(default_factory=dict)
 
-    def silent(self, beats: Mapping[StepId, int], at: float) -> dict[StepId, int]:
-        """Steps whose counter stood still for `ttl`. Units: `at` in monotonic seconds."""
+    def silent(self, beats: Mapping[K, int], at: float) -> dict[K, int]:
+        """Those whose counter stood still for `ttl`. Units: `at` in seconds of a clock that never goes back."""
         self._since = {
-            step: kept if (kept := self._since.get(step)) is not None and kept[0] == beat else (beat, at)
-            for step, beat in beats.items()
+            one: kept if (kept := self._since.get(one)) is not None and kept[0] == beat else (beat, at)
+            for one, beat in beats.items()
         }
         limit = self.ttl.total_seconds()
-        return {step: beat for step, (beat, since) in self._since.items() if at - since >= limit}
+        return {one: beat for one, (beat, since) in self._since.items() if at - since >= limit}
 
 
 async def beats(session: Session) -> dict[StepId, int]:
@@ -343,6 +345,6 @@ async def mark_gone(session: Session, silent: Mapping[StepId, int] | Iterable[tu
     return gone
 
 
-async def reap(session: Session, seen: Seen, at: float) -> list[StepId]:
+async def reap(session: Session, seen: Seen[StepId], at: float) -> list[StepId]:
     """One look of the reaper: the steps that are gone from now on. Whoever waits for them is the caller's to ring."""
     return await mark_gone(session, seen.silent(await beats(session), at))

@@ -1,14 +1,13 @@
 """`python -m stackly.api.grpc.main`: the agents' gateway, a process of its own: no agent's call touches a webhook."""
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 
 from stackly import db, log
 from stackly.agents.authority import Authority
-from stackly.api.grpc import server
+from stackly.api.grpc import served, server
 from stackly.api.grpc.health import Health, answering, postgres_answers
 from stackly.engine.process import settings_of, until_signal
 from stackly.errors import StacklyError
@@ -29,16 +28,16 @@ async def serve(settings: Settings) -> None:
     store = Store(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key.get_secret_value(), region=s3.region)
     authority, keys = Authority.open(settings.ca), Keyring(settings.keyring)
     health = Health({"postgres": postgres_answers(transactions)})
-    stop = asyncio.create_task(until_signal())
+    stop, recording = asyncio.create_task(until_signal()), asyncio.create_task(served.record(transactions))
     try:
         async with answering(settings.gateway_health_address, health):
             await server.serve_until(
                 stop, _RENEW_AFTER, lambda: server.start(settings, transactions, store, keys, authority)
             )
     finally:
-        stop.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await stop
+        for task in (stop, recording):
+            task.cancel()
+        await asyncio.gather(stop, recording, return_exceptions=True)
         await engine.dispose()
 
 

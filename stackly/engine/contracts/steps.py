@@ -63,9 +63,10 @@ class StepActivities(ABC):
     async def carry_out(self, key: StepKey) -> None: ...
 
 
-# A step's lease in Postgres: the agent renews it this often, and is judged gone when it was not for TTL.
+# A step's lease in Postgres: the agent renews it this often, and is judged gone when it was not for TTL. That is longer
+# than the gateway is away for a restart (ENGINE rule 18), so that a measurement goes on meanwhile.
 RENEW_EVERY = timedelta(seconds=2)
-STEP_TTL = timedelta(seconds=30)
+STEP_TTL = timedelta(seconds=60)
 STEP_GRACE = timedelta(seconds=10)
 STEP_MARGIN = timedelta(seconds=3)
 HEARTBEAT_TIMEOUT = timedelta(seconds=12)

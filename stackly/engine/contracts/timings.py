@@ -31,8 +31,10 @@ STEP_RETRY = RetryPolicy(maximum_attempts=1)
 # A site agent that died is restarted by its supervisor; until then its queue waits.
 SITE_PICKUP = timedelta(minutes=1)
 SITE_PATIENCE = timedelta(minutes=15)
-# An edge agent is never restarted: one that does not take its step is gone.
+# How long a step waits in an edge agent's queue before it is asked for again. The agent is lost by its row alone: by
+# heartbeats that are missing while the gateway served, never by time in a queue.
 EDGE_PICKUP = timedelta(seconds=20)
+EDGE_PATIENCE = timedelta(minutes=15)
 
 # An image is built from the commit that started the run: it may come later than the run does.
 IMAGE_PATIENCE = timedelta(minutes=30)

@@ -30,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from stackly.engine.contracts.site import ApplyOutcome, BootOutcome, ProbeOutcome
     from stackly.engine.contracts.timings import (
+        EDGE_PATIENCE,
         EDGE_PICKUP,
         ENROL_PATIENCE,
         LOOK_EVERY,
@@ -215,7 +216,7 @@ class TestRunWorkflow:
         return await self._step(step, outcome, Place(SITE_PICKUP, SITE_PATIENCE), timeout)
 
     async def _edge(self, step: str, outcome: type[T], timeout: timedelta = timedelta(minutes=15)) -> T:
-        carried = asyncio.create_task(self._step(step, outcome, Place(EDGE_PICKUP, EDGE_PICKUP), timeout))
+        carried = asyncio.create_task(self._step(step, outcome, Place(EDGE_PICKUP, EDGE_PATIENCE), timeout))
         loss = asyncio.create_task(self._loss())
         try:
             await workflow.wait([carried, loss], return_when=asyncio.FIRST_COMPLETED)

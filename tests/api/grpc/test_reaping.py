@@ -33,7 +33,7 @@ async def test_a_silent_step_is_gone_and_a_renewed_one_is_not(transactions: Tran
     dead, alive = world.key("apply"), world.key("boot")
     for key in (dead, alive):
         await _begun(transactions, world, key)
-    seen = Seen(TTL)
+    seen = Seen[StepId](TTL)
     for at in (0.0, 10.0, 29.9):
         async with transactions() as session:
             await steps.renew(session, alive, world.site, "one")
@@ -55,12 +55,12 @@ async def test_a_beat_between_the_look_and_the_mark_saves_the_step(transactions:
 
 
 def test_a_reaper_that_starts_counts_anew() -> None:
-    assert Seen(TTL).silent({STEP: 7}, 1e9) == {}
+    assert Seen[StepId](TTL).silent({STEP: 7}, 1e9) == {}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 20)), max_size=30))
 def test_only_a_counter_that_stood_for_the_whole_ttl_is_silent(looks: list[tuple[int, float]]) -> None:
-    seen, at, since, last = Seen(TTL), 0.0, 0.0, None
+    seen, at, since, last = Seen[StepId](TTL), 0.0, 0.0, None
     for beat, passed in looks:
         at += passed
         if beat != last:

@@ -1,0 +1,20 @@
+"""A gateway records that it serves: only then does an agent's silence mean something (ENGINE rule 18)."""
+
+import asyncio
+
+from stackly.agents import store as agents
+from stackly.db import Transactions
+from stackly.errors import Unavailable
+
+EVERY_S = 1.0
+
+
+async def record(transactions: Transactions) -> None:
+    """Runs until it is cancelled. Without Postgres no heartbeat could be stored either: nothing is recorded then."""
+    while True:
+        try:
+            async with transactions() as session:
+                await agents.note_served(session)
+        except Unavailable:
+            pass
+        await asyncio.sleep(EVERY_S)
