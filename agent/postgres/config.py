@@ -133,7 +133,8 @@ def in_effect(wanted: str, got: Reported) -> bool:
             return wanted.strip() == got.setting
         step = _amount("1", got.unit) or 1.0
         return asked == -1 or abs(asked - has) < (step if got.unit else 1e-9)
-    return wanted.strip().lower() == got.setting.lower()
+    # Blanks at the ends are part of a text, unless the server takes them off.
+    return got.setting.lower() in (wanted.lower(), wanted.strip().lower())
 
 
 def not_in_effect(wanted: Mapping[str, str], reported: Iterable[Reported]) -> list[str]:

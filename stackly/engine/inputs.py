@@ -41,6 +41,9 @@ from stackly.suites import jsonform
 from stackly.suites.model import ResolvedTest
 from stackly.teardown import store as obligations
 
+_CONNECTIONS = 200  # what a server of ours takes where nothing else is said
+_WATCHERS = 20  # the agent's own connections, the server's reserve, and a load tool's besides its clients
+
 
 class NotDue(Exception):  # noqa: N818 - an answer, not an error of ours
     """The rows do not hold what this step would be about."""
@@ -234,9 +237,18 @@ async def _database(subject: Subject) -> DatabaseInput:
         listen=spec.internal_ip,
         port=held.port,
         admit=held.admit,
-        settings=dict(database.settings),
+        settings=server_settings(subject.load),
         image=images.pinned(subject.run.spec, database.image),
     )
+
+
+def server_settings(load: ResolvedTest) -> dict[str, str]:
+    """As the suite says them. Where it says nothing else, the server takes all clients and who watches them."""
+    given = dict(load.database.settings)
+    wanted = load.workload.clients + _WATCHERS
+    if wanted <= _CONNECTIONS or any(name.lower() == "max_connections" for name in given):
+        return given
+    return {"max_connections": str(wanted), **given}
 
 
 def _workload(subject: Subject) -> WorkloadSpec:

@@ -40,7 +40,7 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       )}
       {run.baseline?.commit && <Fact name="baseline"><Baseline baseline={run.baseline} /></Fact>}
       {run.changed !== null && run.kind === "deploy" && <Fact name="changed">{run.changed ? "yes" : "no, nothing differed"}</Fact>}
-      {(run.owed ?? []).map((owed) => (
+      {run.owed.map((owed) => (
         <Fact name="owed" key={owed.id}>
           {owed.test ? `test ${owed.test}` : "what it made"} cannot be torn down ({owed.tries} tries): {owed.reason}
           <div className="quiet">next try <time dateTime={owed.next_try}>{moment(owed.next_try)}</time>; or answer for it: <code>{owed.command}</code></div>

@@ -26,7 +26,7 @@ export function StackPage({ id }: { id: string }) {
       <Refusal error={error} />
       <Facts stack={stack} />
       {stack.errors.length > 0 && <FileErrors stack={stack} />}
-      {(stack.warnings ?? []).length > 0 && <FileWarnings warnings={stack.warnings ?? []} />}
+      {stack.warnings.length > 0 && <FileWarnings warnings={stack.warnings} />}
       <States stack={stack} history={history?.items ?? []} onChanged={() => { refresh(); refreshHistory(); }} />
       {stack.kind === "plain" ? <HistoryOf stack={stack} newest={history} /> : <Runs stack={stack} />}
       {why && <Why explanation={why} />}
@@ -68,7 +68,7 @@ function FileErrors({ stack }: { stack: Stack }) {
   );
 }
 
-function FileWarnings({ warnings }: { warnings: NonNullable<Stack["warnings"]> }) {
+function FileWarnings({ warnings }: { warnings: Stack["warnings"] }) {
   return (
     <section aria-labelledby="warnings">
       <h2 id="warnings">{plural(warnings.length, "warning")} about its files</h2>

@@ -6,7 +6,7 @@ import { mayStillBeCalledOff, targetsFor } from "./state";
 function stack(id: string, more: Partial<Stack> = {}): Stack {
   return {
     id, name: id, repo: "acme/shop", repo_id: "r1", path: id, ref: "refs/heads/main", status: "active", kind: "plain",
-    reason: null, commit: "c", registered_at: "2026-01-01T00:00:00.000Z", moved_from: null, errors: [], states: [], ...more,
+    reason: null, commit: "c", registered_at: "2026-01-01T00:00:00.000Z", moved_from: null, errors: [], states: [], version: null, warnings: [], ...more,
   };
 }
 
