@@ -54,7 +54,7 @@ class Life:
     settings: AgentSettings
     identity: Identity
     incarnation: str
-    able: dict[str, object]
+    able: Callable[[], dict[str, object]]
     gateway: Gateway
     spool: Spool
     steps: Steps
@@ -104,8 +104,9 @@ async def _look_around(life: Life) -> Mapping[str, object] | None:
 async def _beat_once(life: Life, now_polling: Polling, seen: Mapping[str, object] | None, *, failing: bool) -> bool:
     """Whether the gateway is away."""
     try:
+        able = await asyncio.to_thread(life.able)  # asked anew: Docker may have come, or gone
         revoked, test_over = await life.gateway.heartbeat(
-            life.incarnation, version(), life.able, polling=now_polling.is_polling, inventory=seen
+            life.incarnation, version(), able, polling=now_polling.is_polling, inventory=seen
         )
     except Unavailable as e:
         if not failing:
@@ -185,10 +186,14 @@ async def _site(life: Life) -> None:
                 _log.info("state.sent_late", run=left.run, accepted=accepted, rescued=rescued, reason=why)
 
     current = await _begin_life(life, upload_states)
-    targets = [t for t in usable_targets(_targets("site")) if t != "module"]
-    await hands.reap(current, targets)
-    life = replace(life, look_around=lambda: hands.look_around(targets), tidy=lambda: _tidied(life, hands))
+    await hands.reap(current, _looked_at())
+    life = replace(life, look_around=lambda: hands.look_around(_looked_at()), tidy=lambda: _tidied(life, hands))
     await _work(life, lambda client: site_workers(client, life.identity.agent_id, hands, life.steps, life.settings))
+
+
+def _looked_at() -> list[str]:
+    """The targets whose machines can be seen now."""
+    return [t for t in usable_targets(_targets("site")) if t != "module"]
 
 
 async def _tidied(life: Life, hands: "SiteWork") -> None:
@@ -276,8 +281,11 @@ async def live(settings: AgentSettings) -> None:
     given = read_enrolment(settings.enrolment) if settings.enrolment is not None else None
     isolation = await asyncio.to_thread(_isolation, settings, given)
     _log.info("agent.isolation", kind=isolation.name, reason=isolation.why)
-    able = capabilities(settings.role, _targets(settings.role)) | isolation.told()
-    identity = await identify(settings, given, able)
+
+    def able() -> dict[str, object]:
+        return capabilities(settings.role, _targets(settings.role)) | isolation.told()
+
+    identity = await identify(settings, given, able())
     if identity.deadline is not None:
         loop.call_later(max(0.0, (identity.deadline - clock.now()).total_seconds()), over.set)
     gateway = Gateway(identity, call_s=settings.timings.call_s)

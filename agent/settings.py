@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,9 +104,23 @@ def isolation_required(settings: AgentSettings) -> bool:
     return word == "required"
 
 
-def usable_targets(targets: Sequence[str]) -> list[str]:
-    """Docker counts when its socket is there."""
-    return [t for t in targets if t != "docker" or Path("/var/run/docker.sock").exists()]
+DOCKER_SOCKET = "/var/run/docker.sock"
+_PATIENCE_S = 0.5
+
+
+def usable_targets(targets: Sequence[str], docker: str = DOCKER_SOCKET) -> list[str]:
+    """Docker counts while somebody listens at its socket: it may be started, and stopped, while an agent lives."""
+    return [t for t in targets if t != "docker" or _listens(docker)]
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(_PATIENCE_S)
+        try:
+            door.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def capabilities(role: str, targets: Sequence[str]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from stackly import clock
 from stackly.errors import Denied, Invalid, NotFound, Unauthenticated
 from stackly.ids import AccountId, AgentId
 
@@ -82,13 +83,19 @@ class Needs:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+# What ends a wait for a target that may come by itself.
+_CURES = {"docker": "start Docker on its machine, and it is seen within 30 seconds"}
+
+
 def misfit(agent: Agent, needs: Needs) -> str | None:
     """Why the agent cannot take it, as a sentence for the person who waits; None: it can."""
     if agent.status != AgentStatus.ONLINE:
-        return f"{agent.name} is {agent.status}"
+        since = f" since {clock.iso(agent.seen_at)}" if agent.seen_at else ""
+        return f"{agent.name} is {agent.status}{since}; it goes on when it answers again: stackly status"
     targets = _targets(agent)
     if needs.target not in targets:
-        return f"{agent.name} has no target {needs.target} (it has {', '.join(sorted(targets)) or 'none'})"
+        has = f"{agent.name} has no target {needs.target} (it has {', '.join(sorted(targets)) or 'none'})"
+        return f"{has}; {_CURES.get(needs.target, 'name one of these in stackly.hcl and push')}"
     for label, value in sorted(needs.labels.items()):
         if agent.labels.get(label) != value:
             return f"{agent.name} is not labelled {label}={value}"
@@ -105,6 +112,6 @@ def choose(agents: Sequence[Agent], needs: Needs, load: Mapping[str, int]) -> tu
     reasons = {a.id: why for a in agents if (why := misfit(a, needs)) is not None}
     fitting = [a for a in agents if a.id not in reasons]
     if not fitting:
-        told = "; ".join(reasons.values()) or "no site agent is registered"
+        told = "; ".join(reasons.values()) or "no site agent is registered; start one: stackly up"
         return None, f"no agent fits target {needs.target}: {told}"
     return min(fitting, key=lambda a: (load.get(a.id, 0), a.id)), ""

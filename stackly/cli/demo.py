@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stackly.cli import measuring, pushing
+from stackly.cli import follow, measuring, pushing
 from stackly.cli.command import Invocation
 from stackly.cli.examples import example
 from stackly.cli.exits import TERMINAL, CommandFailed, Exit
@@ -49,15 +49,17 @@ def demo(
     *,
     target: Annotated[DemoTarget, typer.Option(help="Where it is measured.")] = DemoTarget.LOCAL,
     slower: Annotated[bool, typer.Option("--slower", help="Push a change that measures worse.")] = False,
+    timeout: Annotated[str, typer.Option(help="Stop following a run after this long; the run goes on.")] = "15m",
 ) -> int:
     """Push an example, follow its run, print the verdict; exits by the outcome."""
+    limit_s = follow.seconds_of(timeout)
     repo, source = _REPOSITORY[target], example(_EXAMPLE[target])
     clone_url = pushing.ensure_repository(call, repo)
     run = _base(call, repo, clone_url, source)
     if not slower:
-        return measuring.follow_and_show(call, run)
-    _finished(call, run)
-    return measuring.follow_and_show(call, _slower(call, repo, clone_url, source))
+        return measuring.follow_and_show(call, run, timeout_s=limit_s)
+    _finished(call, run, limit_s)
+    return measuring.follow_and_show(call, _slower(call, repo, clone_url, source), timeout_s=limit_s)
 
 
 def _base(call: Invocation, repo: str, clone_url: str, source: Path) -> Json:
@@ -80,13 +82,11 @@ def _run_of_head(call: Invocation, repo: str, commit: str, branch: str) -> Json:
     return run
 
 
-def _finished(call: Invocation, run: Json) -> None:
+def _finished(call: Invocation, run: Json, timeout_s: float | None) -> None:
     """Something is only slower than something that was measured. Raises: CommandFailed."""
-    from stackly.cli import follow
-
     if run["status"] not in TERMINAL:
         call.say.note(f"main is measured first, by run {run['id']}")
-        run = follow.wait(call, run["id"])
+        run = follow.wait(call, run["id"], timeout_s=timeout_s)
     if not measuring.measured(run):
         said = f"Run {run['id']} of main is {run['status']}; look at: stackly run show {run['id']}"
         raise CommandFailed(Exit.FAILED, "There is nothing to be slower than.", said, run=run["id"])

@@ -98,10 +98,9 @@ def _line(event: "Event") -> str | None:
 
 
 def _waiting(waiting: Json) -> str:
-    said = f"waits for {waiting['blocker']}"
-    if waiting.get("reason"):
-        said += f": {waiting['reason']}"
-    return said + (f"; looked at again {waiting['next_check']}" if waiting.get("next_check") else "")
+    # Without the time of the next look: each look would be a new line that says the same.
+    said = f"waits for {waiting['blocker']}" + (f" since {waiting['since']}" if waiting.get("since") else "")
+    return f"{said}: {waiting['reason']}" if waiting.get("reason") else said
 
 
 def _took(phase: Json) -> str:

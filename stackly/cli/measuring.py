@@ -58,11 +58,11 @@ def _refuse_rejected(call: Invocation, repo: str, commit: str) -> None:
             raise CommandFailed(Exit.USAGE, "The stack was rejected.", why, errors=stack["errors"])
 
 
-def follow_and_show(call: Invocation, run: Json) -> Exit:
-    """To its end, its verdict, and what was destroyed."""
+def follow_and_show(call: Invocation, run: Json, *, timeout_s: float | None = None) -> Exit:
+    """To its end, its verdict, and what was destroyed. Raises: CommandFailed with TIMED_OUT; the run goes on."""
     if run["status"] not in TERMINAL:
         call.say.note(f"run {run['id']}: {run['url']}")
-        run = follow.wait(call, run["id"])
+        run = follow.wait(call, run["id"], timeout_s=timeout_s)
     return conclude(call, run)
 
 

@@ -86,7 +86,7 @@ async def test_beats_go_on_whatever_a_look_raises(monkeypatch: pytest.MonkeyPatc
         tidy=nothing,
         gateway=beats,
         incarnation="i",
-        able={},
+        able=dict,
         identity=SimpleNamespace(role="edge"),
         steps=SimpleNamespace(running=[]),
         settings=SimpleNamespace(timings=Timings(beat_s=0.01)),

@@ -39,7 +39,7 @@ async def test_none_fits_and_each_says_why(transactions: Transactions, account: 
     async with transactions() as session:
         assert await service.pick_site(session, account, "local") == (
             None,
-            "no agent fits target local: no site agent is registered",
+            "no agent fits target local: no site agent is registered; start one: stackly up",
         )
         await service.create_site_agent(session, account, "sleeper")
     await online(transactions, account, "worker", "local")
@@ -47,7 +47,7 @@ async def test_none_fits_and_each_says_why(transactions: Transactions, account: 
         agent, why = await service.pick_site(session, account, "docker", {"zone": "x"})
     assert agent is None
     assert "sleeper is expected" in why
-    assert "worker has no target docker (it has local)" in why
+    assert "worker has no target docker (it has local); start Docker on its machine" in why, "what would end the wait"
 
 
 async def test_silence_takes_offline_and_a_beat_brings_back(transactions: Transactions, account: str) -> None:

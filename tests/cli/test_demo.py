@@ -118,3 +118,15 @@ def test_a_push_changes_only_what_differs(tmp_path: Path, bare: Path) -> None:
     second = pushing.push(str(bare), source, branch="main", message="two")
     assert _git(bare, "rev-parse", "main~1") == first
     assert _git(bare, "ls-tree", "--name-only", second) == "b"
+
+
+def test_the_demo_ends_at_its_deadline_and_the_run_goes_on(api: FakeApi, stackly: Stackly, bare: Path) -> None:
+    def queued(_: Asked) -> Answer:
+        runs = [{**r, "id": "r1", "status": "queued", "verdict": None} for r in _runs(bare)]
+        return 200, {"items": runs, "next": None}
+
+    api.on("GET", "/api/v1/runs", queued)
+    api.streams("r1", Stream([("run", a_run("r1", status="queued"))], holds_s=60))
+    said = stackly("demo", "--timeout", "1s")
+    assert said.code == 7
+    assert "stackly run wait r1" in said.err

@@ -140,3 +140,15 @@ def test_an_interrupt_leaves_the_run_alone(api: FakeApi, home: Path) -> None:
     assert (process.returncode, out) == (130, b"")
     assert b"goes on" in err
     assert {a.method for a in api.asked} == {"GET"}
+
+
+def test_a_wait_that_is_looked_at_again_and_again_is_told_once(api: FakeApi, stackly: Stackly) -> None:
+    waiting = {"blocker": "agent", "reason": "no agent fits target docker", "since": AT, "deadline": None}
+    looks = [
+        ("run", a_run(status="queued", waiting={**waiting, "next_check": f"2026-11-21T08:00:0{n}.000Z"}))
+        for n in range(5)
+    ]
+    api.streams("r1", Stream([*looks, END]))
+    said = stackly("run", "wait", "r1")
+    assert said.err.count("waits for agent") == 1
+    assert f"waits for agent since {AT}: no agent fits target docker" in said.err
