@@ -6,7 +6,7 @@ from typing import Any
 
 from stackly import db
 from stackly.db import Session
-from stackly.engine import declared, history, loose, triggers
+from stackly.engine import declared, history, loose, renaming, triggers
 from stackly.engine.contracts.control import SyncOutcome
 from stackly.engine.notes import Notes
 from stackly.engine.pushes import Intake, Pushed
@@ -59,9 +59,11 @@ async def register(session: Session, pushed: Pushed, intake: Intake) -> SyncOutc
         await history.account_for(session, pushed, sync.notes, intake.lost, intake.rewritten)
     for batch in _batches(intake.arriving):
         written = await _arrive(sync, batch)
-        await _run(sync, written)
+        await _run(sync, written, await _followed(sync, written))
     for path in way.gone:
         await _deregister(sync, sync.live[path])
+    if pushed.change.moved_from:
+        await renaming.settled(session, pushed.change)
     await _processed(sync)
     await sync.notes.write(session)
     count = sync.count
@@ -136,6 +138,24 @@ async def _moved(sync: _Sync, origin: StackCode, code: StackCode) -> None:
     sync.count.removed += 1
 
 
+async def _followed(sync: _Sync, written: Mapping[str, StackCode]) -> set[str]:
+    """Let states of the branch that was the default before follow. Returns the paths of stacks to ask runs for."""
+    asking = set[str]()
+    for path, origin in sorted((await renaming.origins(sync.session, sync.pushed.change, written)).items()):
+        code, why = written[path], renaming.reason(origin, written[path])
+        if code.moved_from is None:
+            await registry_store.set_moved_from(sync.session, code.id, origin.id)
+        waiting = await lifecycle.code_moved(sync.session, origin, code, same_tree=origin.tree == code.tree)
+        ended = await history.end_waiting(sync.session, [origin.id], why)
+        more = {"moved_to": code.id, "states": [s.name for s in waiting], "reason": why}
+        sync.notes.fact(f"stack/{origin.id}", EventName.MODULE_DEREGISTERED, _about(sync, origin) | more)
+        if waiting:
+            sync.notes.fact(f"stack/{origin.id}", EventName.STACK_LOOSENED, _about(sync, origin) | more)
+        if waiting or ended:
+            asking.add(path)
+    return asking
+
+
 def _tell(sync: _Sync, path: str, code: StackCode) -> None:
     intake, count = sync.intake, sync.count
     found = intake.found[path]
@@ -183,7 +203,7 @@ def _about(sync: _Sync, code: StackCode) -> dict[str, Any]:
     return {"stack": code.name, "path": code.path, "ref": code.ref, "commit": sync.pushed.change.commit}
 
 
-async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
+async def _run(sync: _Sync, written: Mapping[str, StackCode], followed: Collection[str]) -> None:
     """Ask for the runs of these stacks, all at once."""
     await declared.reconcile(sync.session, sync.notes, written, sync.intake.found)
     wanted: list[Ask] = []
@@ -192,7 +212,7 @@ async def _run(sync: _Sync, written: Mapping[str, StackCode]) -> None:
         why = triggers.refusal(sync.repo, sync.pushed, code, found)
         if why:
             _no_run(sync, code, why)
-        elif path in sync.intake.untouched:
+        elif path in sync.intake.untouched and path not in followed:
             _no_run(sync, code, sync.intake.would)
         else:
             wanted += _asks(sync, path, code, found)

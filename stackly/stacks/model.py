@@ -44,6 +44,7 @@ class Repo:
     default_branch: str
     status: str
     hook: str | None
+    former_default: str | None = None  # whose states have not followed yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,15 @@ async def has_marks(session: Session, repo: str, ref: str) -> bool:
     return found
 
 
+async def default_followed(session: Session, repo: str, former: str) -> None:
+    """The states have followed the default branch; who knew the former branch as it was has to look again."""
+    await session.execute(text("UPDATE repos SET former_default = NULL WHERE id = :repo"), {"repo": repo})
+    await session.execute(
+        text("UPDATE repo_refs SET generation = generation + 1 WHERE repo = :repo AND ref = :ref"),
+        {"repo": repo, "ref": former},
+    )
+
+
 async def set_lost(session: Session, repo: str, ref: str, lost: Iterable[str]) -> None:
     """The commits that runs of this ref stand on and that are in its history no more: nobody starts them again."""
     await session.execute(

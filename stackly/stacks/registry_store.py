@@ -74,6 +74,22 @@ async def codes_at(session: Session, repo: str, ref: str, paths: Iterable[str]) 
     return {r["path"]: _code(r) for r in rows.mappings()}
 
 
+async def plain_codes(session: Session, repo: str, ref: str, *, lock: bool = False) -> list[StackCode]:
+    """The plain stacks of a ref: of each path the one that stands there, else a loose one that went nowhere so far."""
+    rows = await session.execute(
+        text(
+            "SELECT * FROM stack_codes c WHERE repo = :repo AND ref = :ref AND kind = 'plain'"
+            " AND (status IN ('active','rejected') OR status = 'loose' AND NOT EXISTS ("
+            "   SELECT 1 FROM stack_codes n WHERE n.moved_from = c.id AND n.status IN ('active','rejected')))"
+            f" ORDER BY id {'FOR UPDATE' if lock else ''}"
+        ),
+        {"repo": repo, "ref": ref},
+    )
+    found = [_code(r) for r in rows.mappings()]
+    standing = {c.path for c in found if c.status != "loose"}
+    return [c for c in found if c.status != "loose" or c.path not in standing]
+
+
 async def loose_at(
     session: Session, repo: str, ref: str, paths: Iterable[str], *, leaving: Iterable[str]
 ) -> dict[str, StackCode]:

@@ -50,14 +50,19 @@ async def rename_repo(
 ) -> Repo:
     """Renamed or transferred: GitHub's numeric id is what a repository is, so its stacks and states stay what they are.
 
-    What is None stays as it is; saying the same again changes nothing.
+    What is None stays as it is; saying the same again changes nothing. A default branch of another name is noted until
+    the states have followed it.
     """
     seen = await get_repo(session, repo, lock=True)
     url, branch = clone_url or seen.clone_url, default_branch or seen.default_branch
     if (seen.full_name, seen.clone_url, seen.default_branch) == (full_name, url, branch):
         return seen
     await session.execute(
-        text("UPDATE repos SET full_name = :name, clone_url = :url, default_branch = :branch WHERE id = :id"),
+        text(
+            "UPDATE repos SET full_name = :name, clone_url = :url, default_branch = :branch, former_default ="
+            " CASE WHEN default_branch = :branch THEN former_default"
+            "   ELSE nullif(coalesce(former_default, default_branch), :branch) END WHERE id = :id"
+        ),
         {"id": repo, "name": full_name, "url": url, "branch": branch},
     )
     payload = {"from": seen.full_name, "to": full_name, "clone_url": url, "default_branch": branch}

@@ -39,6 +39,7 @@ def _repo(row: RowMapping) -> Repo:
         row["default_branch"],
         row["status"],
         row["hook"],
+        row["former_default"],
     )
 
 
@@ -120,7 +121,9 @@ async def insert_repo(
             "INSERT INTO repos (id, account, github_id, full_name, clone_url, default_branch, hook)"
             " VALUES (:id, :account, :github_id, :full_name, :clone_url, :default_branch, :hook)"
             " ON CONFLICT (account, github_id) DO UPDATE SET full_name = excluded.full_name,"
-            " clone_url = excluded.clone_url, default_branch = excluded.default_branch, status = 'active'"
+            " clone_url = excluded.clone_url, default_branch = excluded.default_branch, status = 'active',"
+            " former_default = CASE WHEN repos.default_branch = excluded.default_branch THEN repos.former_default"
+            "   ELSE nullif(coalesce(repos.former_default, repos.default_branch), excluded.default_branch) END"
             " RETURNING *"
         ),
         {

@@ -120,3 +120,25 @@ async def test_a_push_to_an_archived_repository_says_why_until_it_is_back(world:
     await world.settled()
     assert (await world.rows(newest))[0]["reason"] is None, "it is untrue now"
     assert (MAIN, "b") in await world.registry()
+
+
+async def test_a_default_branch_renamed_on_github_takes_its_states_along(world: Sky) -> None:
+    await world.rows(
+        "UPDATE stack_states SET status = 'active', serial = 1, lineage = 'l', commit = :c RETURNING id",
+        c=(await world.registry())[MAIN, "a"],
+    )
+    await world.rows("UPDATE operations SET status = 'succeeded', ended_at = clock_timestamp() RETURNING id")
+    await world.tree.pushed({}, "HEAD:refs/heads/trunk")
+    await world.ask("PATCH", "/repos/octo/stacks", {"default_branch": "trunk"})
+    await world.sweeps.look(f"repo/{world.repo_id}")
+    await world.settled()
+    head = await world.tree.pushed({"README.md": "x"}, "HEAD:refs/heads/trunk")
+    await world.tree.git("push", "-q", "origin", ":main")
+    await world.synced(world.repo_id)
+    await world.settled()
+    assert (await world.repo()).default_branch == "trunk"
+    assert (await world.processed())["refs/heads/trunk"] == head
+    [state] = await world.rows("SELECT s.status, c.ref FROM stack_states s JOIN stack_codes c ON c.id = s.successor")
+    assert (state["status"], state["ref"]) == ("loose", "refs/heads/trunk")
+    kinds = await world.rows("SELECT kind, status FROM operations ORDER BY created_at, id")
+    assert [(k["kind"], k["status"]) for k in kinds] == [("deploy", "succeeded"), ("preview", "queued")]

@@ -10,7 +10,7 @@ from temporalio import activity
 
 from stackly import log, texts
 from stackly.db import Session, Transactions
-from stackly.engine import announcing
+from stackly.engine import announcing, renaming
 from stackly.engine.basis import Basis, basis
 from stackly.engine.beating import beating
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
@@ -203,7 +203,9 @@ class Sync(SyncActivities):
         base = await basis(self._transactions, mirror, change)
         programs = started_by(base.changed, before.watching) if change.seen else {}
         programs = {p: files for p, files in programs.items() if p in keys and p not in differing | stale}
-        wanted = ((differing & keys.keys()) | stale | programs.keys()) - unusable.keys()
+        async with self._transactions() as session:
+            moving = (await renaming.paths(session, change) & keys.keys()) - differing
+        wanted = ((differing & keys.keys()) | stale | programs.keys() | moving) - unusable.keys()
         platform = Platform(self._source.majors, self._source.book, await self._policies(mirror, repo, commit))
         found = await gather(commit, wanted, platform, self._storage) if wanted else {}
         found |= {p: f for p, f in unusable.items() if p in differing}
@@ -218,7 +220,7 @@ class Sync(SyncActivities):
             rewritten=rewritten,
             lost=lost,
             would=_would(base, change, keys, before, is_touched=bool(differing or found)),
-            untouched=base.untouched(found) - programs.keys(),
+            untouched=(base.untouched(found) | (moving - stale)) - programs.keys(),
             unnamed={texts.shown(p): why for p, why in tree.refused.items() if texts.flaw(p)},
         )
 
@@ -311,18 +313,21 @@ async def _rewritten(mirror: Mirror, change: RefChange) -> Rewritten | None:
 def _would(base: Basis, change: RefChange, keys: Mapping[str, str], before: Before, *, is_touched: bool) -> str:
     if base.is_new and base.commit:
         return base.reason(branch_of(change.ref))
+    if change.moved_from:
+        return f"{branch_of(change.ref)} is the default branch now; nothing is deployed anew by that"
     return "" if is_touched else would_start(base.changed, keys, before.watching)
 
 
 def _differences(
     repo: Repo, heads: Mapping[str, str], seen: Mapping[str, SeenRef], grace: timedelta
 ) -> list[RefChange]:
-    """The default branch first, so that baselines exist before the branches that are compared with them."""
+    """The default branch first, so that baselines exist before what is compared with them; what is gone last."""
     default = f"{HEADS}{repo.default_branch}"
-    out = []
-    for ref in sorted({*heads, *seen}, key=lambda r: (r != default, r)):
+    out: list[RefChange] = []
+    for ref in sorted({*heads, *seen}, key=lambda r: (r not in heads, r != default, r)):
         known = seen.get(ref, SeenRef(None, 0, None))
         is_waited_for = ref not in heads and known.gone_for is not None and known.gone_for < grace
         if heads.get(ref) != known.last and not is_waited_for:
             out.append(RefChange(repo.id, ref, heads.get(ref, ""), known.last or "", known.generation))
-    return out
+    now = seen.get(default, SeenRef(None, 0, None))
+    return renaming.change_of(repo, heads, out, RefChange(repo.id, default, "", now.last or "", now.generation))

@@ -15,7 +15,8 @@ from stackly.engine.contracts.steps import StepKey
 class RefChange:
     """A ref whose commit is not the one processed last.
 
-    Shape: `commit` '' means that the ref is gone, `seen` '' that it was never processed.
+    Shape: `commit` '' means that the ref is gone, `seen` '' that it was never processed; `moved_from` is the ref
+    that was the default branch before this one.
     """
 
     repo: str
@@ -23,6 +24,7 @@ class RefChange:
     commit: str
     seen: str
     generation: int
+    moved_from: str = ""
 
 
 @dataclass(frozen=True)
