@@ -10,7 +10,7 @@ from tests.engine.syncing import measured, plain
 async def test_a_push_that_breaks_a_stack_ends_what_waits_for_it(transactions: Transactions, tmp_path: Path) -> None:
     world = await syncing.build(transactions, tmp_path)
     await world.pushed(plain("a", "one"))
-    await world.pushed({"a/main.tf": "resource {{{\n"})
+    await world.pushed({"a/stackly.hcl": "stack {{{\n"})
     (run,) = await world.runs()
     assert (run.status, "asks for no such run" in (run.reason or "")) == ("superseded", True)
 
