@@ -38,6 +38,7 @@ class EventName(StrEnum):
     RUN_NOT_CREATED = "run_not_created"
     RUN_CHANGED = "run_changed"
     STEP_REFUSED = "step_refused"
+    CALL_REFUSED = "call_refused"
     TEST_MEASURED = "test_measured"
     APPROVAL_VOTED = "approval_voted"
     OBLIGATION_MET = "obligation_met"

@@ -14,15 +14,14 @@ from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import request_response_pb2 as temporal
 
-from stackly import log
 from stackly.agents.model import Agent, NotYours, Role
 from stackly.api.grpc.callers import Callers, Context, refuse
 from stackly.api.grpc.polls import Polls
+from stackly.api.grpc.refusals import Refusals
 from stackly.api.grpc.tokens import TaskTokens
 from stackly.engine.contracts.steps import edge_queue, site_queue, teardown_queue
 from stackly.errors import Denied, Invalid
 
-_log = log.get("gateway")
 SERVICE = "/temporal.api.workflowservice.v1.WorkflowService/"
 HEALTH = "/grpc.health.v1.Health/Check"
 OWN_SERVICE = "/stackly.gateway.v1.AgentGateway/"
@@ -57,13 +56,20 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its
     """Every method but those of our own service; bytes in, bytes out."""
 
     def __init__(
-        self, upstream: grpc.aio.Channel, namespace: str, tokens: TaskTokens, callers: Callers, polls: Polls
+        self,
+        upstream: grpc.aio.Channel,
+        namespace: str,
+        tokens: TaskTokens,
+        callers: Callers,
+        polls: Polls,
+        refusals: Refusals,
     ) -> None:
         self._upstream = upstream
         self._namespace = namespace
         self._tokens = tokens
         self._callers = callers
         self._polls = polls
+        self._refusals = refusals
         self._handlers: dict[str, _Handler] = {
             HEALTH: self._health,
             SERVICE + "GetSystemInfo": self._system_info,
@@ -97,8 +103,8 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its
             return await self._handler_of(method)(agent, request, context)
         except DecodeError as e:
             raise Invalid("The request cannot be read.") from e
-        except (Denied, Invalid) as e:
-            _log.warning("call.refused", agent=agent.id, method=method[:_SHOWN], reason=e.detail)
+        except Denied as e:
+            await self._refusals.note(agent, method, e)
             raise
 
     def _handler_of(self, method: str) -> _Handler:

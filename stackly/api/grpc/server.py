@@ -16,6 +16,7 @@ from stackly.api.grpc.enrolment import EnrolmentDoor
 from stackly.api.grpc.gateway import Gateway
 from stackly.api.grpc.places import Places
 from stackly.api.grpc.polls import Polls
+from stackly.api.grpc.refusals import Refusals
 from stackly.api.grpc.relay import CHANNEL_OPTIONS, Relay
 from stackly.api.grpc.tokens import TaskTokens
 from stackly.db import Transactions
@@ -97,7 +98,7 @@ async def start(
     callers = Callers(transactions)
     polls = Polls(callers.still_count)
     temporal = grpc.aio.insecure_channel(values.temporal_address, options=CHANNEL_OPTIONS)
-    relay = Relay(temporal, values.temporal_namespace, TaskTokens(keys), callers, polls)
+    relay = Relay(temporal, values.temporal_namespace, TaskTokens(keys), callers, polls, Refusals(transactions))
     gateway, enrol = grpc.aio.server(handlers=[relay], options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
     places = Places(
         gateway=_bind(gateway, values.gateway_address, _credentials(authority, names, mutual=True)),

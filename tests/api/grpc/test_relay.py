@@ -9,12 +9,13 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as messages
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from agent.gateway import Identity
+from stackly.api.grpc.relay import SERVICE
 from stackly.api.grpc.tokens import TaskTokens
 from stackly.engine.contracts.steps import CONTROL_QUEUE, edge_queue, site_queue, teardown_queue
 from stackly.ids import new_id
 from tests.api.grpc.conftest import Doors
 from tests.api.grpc.relaying import Line, line, poll, until
-from tests.api.grpc.rows import World, make_world
+from tests.api.grpc.rows import World, make_world, sql
 
 DENIED = "PERMISSION_DENIED"
 NAMESPACE = "default"
@@ -122,6 +123,20 @@ async def test_other_workers_calls_and_other_services_are_refused(edge: Identity
         assert set(said.values()) == {DENIED}, said
         assert await opened.code("/grpc.health.v1.Health/Check") == "OK"
         assert await opened.code("GetSystemInfo") == "OK"
+
+
+async def test_a_refusal_is_recorded_once(relayed: Doors, edge: Identity) -> None:
+    made_up = [f"/no.such.Service/Method{n}" for n in range(20)]
+    async with line(edge) as opened:
+        for method in ("ListWorkflowExecutions", "ListWorkflowExecutions", "PollActivityTaskQueue", *made_up):
+            assert await opened.code(method, poll(CONTROL_QUEUE)) == DENIED
+    recorded = "SELECT subject, n, payload->>'reason' FROM events WHERE name = 'call_refused' ORDER BY id"
+    about = f"agent/{edge.agent_id}"
+    assert await sql(relayed.transactions, recorded) == [
+        (about, "ListWorkflowExecutions/denied", f"An agent may not call {SERVICE}ListWorkflowExecutions."),
+        (about, "PollActivityTaskQueue/not-yours", "This queue is not this agent's."),
+        (about, "?/denied", "An agent may not call /no.such.Service/Method0."),
+    ]
 
 
 async def test_a_task_is_answered_by_whom_it_was_given_to(relayed: Doors, world: World, edge: Identity) -> None:
