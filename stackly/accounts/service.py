@@ -12,6 +12,7 @@ from stackly.ids import AccountId, IdentityId, new_token
 
 DEFAULT_ACCOUNT = "default"
 SESSION_LIFETIME = timedelta(days=30)
+SESSION_IDLE = timedelta(hours=12)
 LOGIN_KEY_LIFETIME = timedelta(days=1)
 
 
@@ -70,7 +71,8 @@ async def authenticate(session: Session, *, bearer: str | None, cookie: str | No
     if not secret:
         raise SignInRequired("Send `Authorization: Bearer <token>`, or open the page by its sign-in link.")
     kind = KeyKind.TOKEN if bearer else KeyKind.SESSION
-    actor = await store.find_actor(session, digest_of(secret), kind)
+    idle = SESSION_IDLE if kind is KeyKind.SESSION else None
+    actor = await store.find_actor(session, digest_of(secret), kind, idle=idle)
     if actor is None:
         raise KeyInvalid("The key is unknown, revoked or expired; sign in again.")
     return actor

@@ -81,16 +81,20 @@ async def insert_key(
     await session.execute(statement, given)
 
 
-async def find_actor(session: Session, digest: str, kind: KeyKind) -> Actor | None:
-    """Whose living key this is. Notes its use at most once a minute, so that reads stay reads."""
+async def find_actor(session: Session, digest: str, kind: KeyKind, *, idle: timedelta | None = None) -> Actor | None:
+    """Whose living key this is, used within `idle`. Notes its use at most once a minute, so that reads stay reads."""
     statement = text(
         "WITH k AS (SELECT hash, identity, used_at FROM api_tokens WHERE hash = :hash AND kind = :kind"
-        "   AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())),"
+        "   AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"
+        "   AND (CAST(:idle AS interval) IS NULL"
+        "     OR coalesce(used_at, created_at) > clock_timestamp() - CAST(:idle AS interval))),"
         " u AS (UPDATE api_tokens t SET used_at = clock_timestamp() FROM k WHERE t.hash = k.hash"
         "   AND (k.used_at IS NULL OR k.used_at < clock_timestamp() - interval '1 minute'))"
         " SELECT i.account, i.id, i.login, i.roles, i.groups FROM k JOIN identities i ON i.id = k.identity"
     )
-    row = (await session.execute(statement, {"hash": digest, "kind": kind.value})).mappings().one_or_none()
+    row = (
+        (await session.execute(statement, {"hash": digest, "kind": kind.value, "idle": idle})).mappings().one_or_none()
+    )
     return _actor(row) if row else None
 
 

@@ -10,6 +10,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from stackly.accounts import service
 from stackly.accounts.model import Action, Actor
 from stackly.api.parts import House
+from stackly.db import Session
 from stackly.errors import Denied
 
 COOKIE = "stackly_session"
@@ -36,6 +37,13 @@ async def actor_of(request: Request, house: House) -> Actor:
         refuse_cross_site(request)
     async with house.transactions() as session:
         return await service.authenticate(session, bearer=bearer, cookie=cookie)
+
+
+async def still_actor(request: Request, session: Session) -> Actor:
+    """Who asked for a stream, as of now. Raises: KeyInvalid when the key was revoked since; RoleInsufficient."""
+    actor = await service.authenticate(session, bearer=bearer_of(request), cookie=request.cookies.get(COOKIE))
+    actor.must(Action.READ)
+    return actor
 
 
 def refuse_cross_site(request: Request) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from stackly import clock, ids, secrets
 from stackly.db import Session, Transactions
 from stackly.events import inbox
+from stackly.git import signatures
 from stackly.ids import AccountId, RepoId
 from stackly.secrets import KeySource
 from stackly.stacks import connections_store as connections
@@ -17,7 +18,7 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class KnownHook:
-    """Shape: `secrets` are the current one, then the previous one; without `repo` it serves many repositories.
+    """Shape: `secrets` are the current one, then the previous one, and so `sealed`. Without `repo` it serves many.
 
     `github_id` is GitHub's number of its repository.
     """
@@ -26,8 +27,15 @@ class KnownHook:
     account: AccountId
     repo: RepoId | None
     secrets: tuple[bytes, ...]
+    sealed: tuple[bytes, ...]
     read_at: float
     github_id: int | None = None
+
+    def signed_by(self, body: bytes, signature: str) -> bytes | None:
+        """The sealed form of the secret that made this signature over this body."""
+        pairs = zip(self.secrets, self.sealed, strict=True)
+        fits = [sealed for secret, sealed in pairs if signatures.verify([secret], body, signature)]
+        return fits[0] if fits else None
 
     @property
     def is_stale(self) -> bool:
@@ -59,9 +67,11 @@ class HookBook:
         if row is None:
             self._forget(hook)
             return None
-        sealed = [row.secret_sealed, *([row.previous_sealed] if row.previous_sealed else [])]
-        opened = tuple(secrets.unseal(self._keyring, row.account, bytes(s), _aad(hook)) for s in sealed)
-        known = KnownHook(hook, row.account, row.repo, secrets=opened, read_at=clock.monotonic(), github_id=number)
+        sealed = tuple(bytes(s) for s in (row.secret_sealed, row.previous_sealed) if s)
+        opened = tuple(secrets.unseal(self._keyring, row.account, s, _aad(hook)) for s in sealed)
+        known = KnownHook(
+            hook, row.account, row.repo, secrets=opened, sealed=sealed, read_at=clock.monotonic(), github_id=number
+        )
         self._known[hook] = known
         return known
 

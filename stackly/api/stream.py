@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from starlette.responses import StreamingResponse
 
 from stackly import clock
-from stackly.accounts.model import Actor
-from stackly.api.auth import Reader
+from stackly.api.auth import Reader, still_actor
 from stackly.api.pages import CursorInvalid
 from stackly.api.parts import House, Parts
 from stackly.api.references import RunPath
@@ -24,7 +23,7 @@ from stackly.api.run_view import RunView, TestView
 from stackly.api.views import LogLineView
 from stackly.db import Json
 from stackly.engine.contracts import series
-from stackly.errors import Unavailable
+from stackly.errors import Denied, Unauthenticated, Unavailable
 from stackly.runs import reads
 from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
 
@@ -72,24 +71,32 @@ def _resume(last_event_id: str | None) -> _Reading:
 
 @router.get("/{run}/stream", response_class=StreamingResponse)
 async def stream_run(
-    run: RunPath, house: House, actor: Reader, last_event_id: Annotated[str | None, Header(max_length=100)] = None
+    run: RunPath,
+    request: Request,
+    house: House,
+    actor: Reader,
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> StreamingResponse:
     """Events: `run` (the run), `phase`, `progress` {percent phase test tps}, `point`, `log`; last `end` (the run)."""
     reading = _resume(last_event_id)
     async with house.transactions() as session:
         await reads.get_run(session, actor.account, run)
     head = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_follow(house, actor, run, reading), media_type="text/event-stream", headers=head)
+    return StreamingResponse(_follow(house, request, run, reading), media_type="text/event-stream", headers=head)
 
 
-async def _follow(house: Parts, actor: Actor, run: str, reading: _Reading) -> AsyncIterator[bytes]:
+async def _follow(house: Parts, request: Request, run: str, reading: _Reading) -> AsyncIterator[bytes]:
+    """A key that is revoked meanwhile ends the stream at its next look, which is at most two seconds away."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
     spoken = clock.monotonic()
     while not house.feed.closing:
         # Listening starts before the look: what is written in between rings.
         ring = asyncio.create_task(house.feed.wait(run, timeout_s=_LOOK_S))
         try:
-            found, is_over, is_full = await _look(house, actor, run, reading)
+            found, is_over, is_full = await _look(house, request, run, reading)
+        except (Unauthenticated, Denied):
+            ring.cancel()
+            return
         except Unavailable:
             found, is_over, is_full = [], False, False  # Postgres is away: the reader need not know
         for event in found:
@@ -108,9 +115,10 @@ async def _follow(house: Parts, actor: Actor, run: str, reading: _Reading) -> As
             await ring
 
 
-async def _look(house: Parts, actor: Actor, run: str, reading: _Reading) -> tuple[list[bytes], bool, bool]:
+async def _look(house: Parts, request: Request, run: str, reading: _Reading) -> tuple[list[bytes], bool, bool]:
     """Everything new. Shape: (events, the run has ended and all is told, there is more at once)."""
     async with house.transactions() as session:
+        actor = await still_actor(request, session)
         row = await reads.get_run(session, actor.account, run)
         view = await view_of(session, row, house.config.public_url)
         is_over = view.status in TERMINAL

@@ -6,6 +6,7 @@ Source: github.md section 1: the body is capped before HMAC, headers are unsigne
 import asyncio
 import hashlib
 import json
+from dataclasses import replace
 from http import HTTPStatus
 
 from starlette.types import Message, Receive, Scope, Send
@@ -17,7 +18,7 @@ from stackly.api.metrics import Metrics
 from stackly.errors import Invalid, NotFound, StacklyError, Unauthenticated, Unavailable
 from stackly.events.inbox import Arrival, Inbox, Receipt
 from stackly.events.model import Bell
-from stackly.git import payloads, signatures
+from stackly.git import payloads
 from stackly.git.payloads import Delivered
 from stackly.ids import RepoId
 
@@ -71,8 +72,9 @@ class Webhooks:
             async with asyncio.timeout(BODY_DEADLINE_S) as limit:
                 body = await read_body(headers.get(b"content-length"), receive)
                 limit.reschedule(asyncio.get_running_loop().time() + STORE_DEADLINE_S)
-                hook = await self._verified(scope["path"][len(PREFIX) :], headers, body)
-                return await self.keep(await self._arrival(hook, headers, body))
+                hook, signed_by = await self._verified(scope["path"][len(PREFIX) :], headers, body)
+                arrival = await self._arrival(hook, headers, body)
+                return await self.keep(replace(arrival, signed_by=signed_by))
         except TimeoutError:
             if body is None:
                 raise BodySlow(f"The body was not complete after {BODY_DEADLINE_S:.0f} s.") from None
@@ -89,18 +91,19 @@ class Webhooks:
             repo = await self._hooks.repo_of(hook.account, said.repo_github_id)
         return arrival_of(hook, repo, said, headers, body)
 
-    async def _verified(self, hook_id: str, headers: dict[bytes, bytes], body: bytes) -> KnownHook:
+    async def _verified(self, hook_id: str, headers: dict[bytes, bytes], body: bytes) -> tuple[KnownHook, bytes]:
+        """Shape: (the hook, the sealed secret that signed). Where the delivery is stored, it is compared again."""
         if not hook_id.isalnum() or not hook_id.isascii():
             raise HookNotFound("No repository has this webhook address.")
         hook = await self._hooks.get(hook_id)
         if hook is None:
             raise HookNotFound("No repository has this webhook address.")
         signature = headers.get(b"x-hub-signature-256", b"").decode("latin-1")
-        if signatures.verify(hook.secrets, body, signature):
-            return hook
+        if (signed_by := hook.signed_by(body, signature)) is not None:
+            return hook, signed_by
         again = await self._hooks.reload(hook_id) if hook.is_stale else None
-        if again and again.secrets != hook.secrets and signatures.verify(again.secrets, body, signature):
-            return again
+        if again and (signed_by := again.signed_by(body, signature)) is not None:
+            return again, signed_by
         raise SignatureInvalid("X-Hub-Signature-256 does not match the body; check the secret on both sides.")
 
 

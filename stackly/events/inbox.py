@@ -12,25 +12,28 @@ from sqlalchemy.engine import make_url
 
 from stackly import clock, log
 from stackly.db import Session
-from stackly.errors import Invalid, Unavailable
+from stackly.errors import Invalid, Unauthenticated, Unavailable
 from stackly.events.model import Bell
 from stackly.ids import AccountId, RepoId
 
 _log = log.get("events")
 
 # The statement is the transaction: a delivery without its doorbell, or the other way round, cannot be.
+# The secret that a delivery was verified with counts now: whoever verified it may have remembered a replaced one.
 # `xmax = 0` holds for rows this statement inserted: a repeated GUID counts an attempt and rings nothing, unless what
 # was ignored comes rightly now: headers are unsigned, and a repository may have been connected meanwhile.
 _KEEP = """
 WITH given AS (
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::int[],
                        $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[],
-                       $14::text[], $15::text[])
+                       $14::text[], $15::text[], $16::bytea[])
     AS g(hook, guid, event, body, body_sha256, attempts, status, reason, repo, bell, key, about, about_name,
-         subject, ref)
+         subject, ref, signed_by)
 ), kept AS (
   INSERT INTO deliveries AS d (hook, guid, event, body, body_sha256, attempts, status, reason, repo, about, about_name)
   SELECT hook, guid, event, body, body_sha256, attempts, status, reason, repo, about, about_name FROM given
+  WHERE signed_by IS NULL OR EXISTS
+    (SELECT FROM hooks h WHERE h.id = given.hook AND signed_by IN (h.secret_sealed, h.previous_sealed))
   ON CONFLICT (hook, guid) DO UPDATE SET attempts = d.attempts + excluded.attempts,
     (event, body, body_sha256, status, reason, repo, about, about_name, received_at) =
       (SELECT CASE WHEN turns THEN excluded.event ELSE d.event END,
@@ -75,13 +78,20 @@ class DeliveryRefused(Invalid):
     title = "This delivery cannot be stored."
 
 
+class SecretReplaced(Unauthenticated):
+    """Two rotations ended it, in every process. Give the sender the present one: `stackly repo rotate REPO`."""
+
+    title = "The secret that signed this delivery was replaced."
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A verified delivery.
 
     Shape: `repo` is the repository it is about, where that is one of ours; `bell` is rung at `key`, the repository's id
     unless told otherwise. None rings nothing: it is only recorded. `about` is GitHub's number of the repository that
-    its body names, and `subject` where people find an event that nothing came of it; None writes none.
+    its body names, and `subject` where people find an event that nothing came of it; None writes none. `signed_by` is
+    the sealed secret that verified it; None where no signature was asked for.
     """
 
     hook: str
@@ -98,6 +108,7 @@ class Arrival:
     about_name: str | None = None
     subject: str | None = None
     ref: str | None = None
+    signed_by: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +247,8 @@ class Inbox:
                 await self._store(connection, [waiting])
             return
         for waiting in batch:
-            self._answer(waiting, receipts[waiting.arrival.hook, waiting.arrival.guid])
+            receipt = receipts.get((waiting.arrival.hook, waiting.arrival.guid))
+            self._answer(waiting, receipt or SecretReplaced("Sign it with the hook's present secret."))
 
     @staticmethod
     def _answer(waiting: _Waiting, answer: Receipt | Exception) -> None:
@@ -271,6 +283,7 @@ async def _keep(connection: Connection, arrivals: Sequence[Arrival]) -> dict[tup
         [a.about_name for a, _ in rows],
         [a.subject for a, _ in rows],
         [a.ref for a, _ in rows],
+        [a.signed_by for a, _ in rows],
     )
     return {
         (row["hook"], row["guid"]): Receipt(row["guid"], row["status"], row["attempts"], row["fresh"]) for row in found

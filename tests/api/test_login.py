@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+from sqlalchemy import text
+
 from stackly.accounts import service
 from stackly.accounts.model import Role
 from stackly.api.auth import COOKIE
@@ -32,6 +35,27 @@ async def test_the_link_works_once_and_leaves_a_strict_cookie(world: World) -> N
         assert (await client.get("/login", params={"key": key})).status_code == 303
     async with world.client(None) as stranger:
         assert (await stranger.get("/login", params={"key": key})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("used", "made", "status"), [("11 h", "20 d", 200), ("13 h", "1 d", 401), ("1 h", "31 d", 401)]
+)
+async def test_a_session_ends_after_twelve_idle_hours_and_thirty_days(
+    world: World, used: str, made: str, status: int
+) -> None:
+    async with world.client(None) as client:
+        await client.get("/login", params={"key": await _link(world)})
+        assert (await client.get("/api/v1/me")).status_code == 200
+        async with world.parts.transactions() as session:
+            await session.execute(
+                text(
+                    "UPDATE api_tokens SET used_at = now() - CAST(CAST(:used AS text) AS interval),"
+                    " created_at = now() - CAST(CAST(:made AS text) AS interval),"
+                    " expires_at = expires_at - CAST(CAST(:made AS text) AS interval) WHERE kind = 'session'"
+                ),
+                {"used": used, "made": made},
+            )
+        assert (await client.get("/api/v1/me")).status_code == status
 
 
 async def test_of_many_who_spend_one_key_one_is_signed_in(world: World) -> None:

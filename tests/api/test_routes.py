@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from stackly import db
+from stackly.accounts import service as accounts
 from stackly.api.openapi import openapi_text
 from stackly.events import troubles_store
 
@@ -337,6 +338,25 @@ async def test_a_stream_tells_everything_and_ends_with_the_run(
     assert {"run", "phase", "progress", "point", "log", "end"} == set(names)
     assert names[-1] == "end"
     assert [said["text"] for name, said in told if name == "log"] == [f"line {n}" for n in range(1, 6)]
+
+
+async def test_a_revoked_token_ends_the_streams_that_it_opened(world: World, seeded: Seeded) -> None:
+    """Nothing rings: the key alone is what ends it."""
+    async with world.parts.transactions() as session:
+        operator = await accounts.find_person(session, world.account.id, "operator")
+        token = await accounts.issue_key(session, operator.id, name="short")
+    async with world.client(None) as client:
+        reading = asyncio.create_task(
+            client.get("/api/v1/runs/o1/stream", headers={"Authorization": f"Bearer {token}"})
+        )
+        async with world.client() as admin:
+            while not any(  # noqa: ASYNC110 - a row is awaited
+                t["used_at"] and t["name"] == "short" for t in (await admin.get("/api/v1/tokens")).json()["items"]
+            ):
+                await asyncio.sleep(0.05)
+            await admin.post(f"/api/v1/tokens/{accounts.digest_of(token)[:12]}/revoke")
+        told = _events((await asyncio.wait_for(reading, 30)).text)
+    assert "end" not in [name for name, _ in told]
 
 
 async def test_a_stream_goes_on_after_the_last_event_id(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from stackly import db
 from stackly.errors import Unavailable
@@ -85,6 +86,30 @@ async def test_the_previous_secret_still_counts_after_a_rotation(
         await inbox.rotate_hook(session, hooked.hook, sealed)
     await world.parts.hooks.reload(hooked.hook)
     for secret in (hooked.secret, b"newer"):
+        headers = hooked.headers(push) | {"X-Hub-Signature-256": sign(secret, push)}
+        assert (await api.post(hooked.path, content=push, headers=headers)).status_code == 202
+
+
+async def test_the_first_secret_is_dead_after_two_rotations_in_a_process_that_remembers_it(
+    world: World, api: httpx.AsyncClient, hooked: Hooked, push: bytes, transactions: db.Transactions
+) -> None:
+    from stackly import secrets
+    from stackly.events import inbox
+
+    before = hooked.headers(push)
+    assert (await api.post(hooked.path, content=push, headers=before)).status_code == 202  # it is remembered now
+    async with world.parts.transactions() as session:  # by another process
+        for secret in (b"second", b"third"):
+            sealed = secrets.seal(world.parts.hooks._keyring, world.account.id, secret, f"hooks/{hooked.hook}")
+            await inbox.rotate_hook(session, hooked.hook, sealed)
+    for headers in (before, hooked.headers(push)):  # the same delivery again, and a new one
+        answer = await api.post(hooked.path, content=push, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (401, "/problems/secret-replaced")
+    assert await _count(transactions, "deliveries") == 1
+    async with world.parts.transactions() as session:
+        assert (await session.execute(text("SELECT attempts FROM deliveries"))).scalar_one() == 1
+    await world.parts.hooks.reload(hooked.hook)
+    for secret in (b"second", b"third"):
         headers = hooked.headers(push) | {"X-Hub-Signature-256": sign(secret, push)}
         assert (await api.post(hooked.path, content=push, headers=headers)).status_code == 202
 
