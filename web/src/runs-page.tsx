@@ -76,7 +76,7 @@ function Filters({ stack, status }: { stack: string | null; status: string | nul
       <span><label htmlFor={`${id}-stack`}>Stack</label>
       <select id={`${id}-stack`} value={stack ?? ""} onChange={(e) => { go(withQuery("/runs", { stack: e.target.value, status })); }}>
         <option value="">any</option>
-        {!isListed && <option value={stack ?? ""}>{stack}</option>}
+        {!isListed && <option value={stack}>{stack}</option>}
         {stacks.map((s) => <option key={s.id} value={s.id}>{s.name} ({s.repo}, {s.ref.replace("refs/heads/", "")})</option>)}
       </select></span>
     </form>

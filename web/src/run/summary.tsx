@@ -26,6 +26,7 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       </Fact>
       {run.waiting && isOpen(run.status) && <Fact name="waiting"><Waiting waiting={run.waiting} now={now} /></Fact>}
       {run.reason && <Fact name="reason">{run.reason}</Fact>}
+      {run.warnings.length > 0 && <Fact name="warnings">{run.warnings.map((said) => <div key={said}>{said}</div>)}</Fact>}
       {(run.verdict !== null || run.tests.length > 0) && (
         <Fact name="verdict">
           {run.verdict && <Mark name={run.verdict} />}{" "}

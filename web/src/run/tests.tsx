@@ -172,7 +172,7 @@ function Samples({ samples }: { samples: Sample[] }) {
 }
 
 function Downloads({ test }: { test: RunTest }) {
-  const artifacts = test.result?.artifacts ?? test.artifacts ?? [];
+  const { artifacts } = test;
   if (artifacts.length === 0) return null;
   return (
     <p className="downloads">

@@ -40,6 +40,8 @@ function Facts({ stack }: { stack: Stack }) {
     <dl className="facts">
       {stack.reason && !isToldByState && <><dt>Reason</dt><dd><Prose text={stack.reason} /></dd></>}
       <dt>Kind</dt><dd>{stack.kind}</dd>
+      {stack.version && <><dt>Version</dt><dd>{stack.version}</dd></>}
+      {stack.warnings.length > 0 && <><dt>Warnings</dt><dd>{stack.warnings.map((said) => <div key={said}>{said}</div>)}</dd></>}
       <dt>Code</dt>
       <dd>
         <Link href={`/repos/${stack.repo_id}`}>{stack.repo}</Link> {stack.path !== "." && <code>{stack.path}</code>} on {branchOf(stack.ref)} at <code title={stack.commit}>{commit(stack.commit)}</code>
