@@ -107,6 +107,7 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
             clone_url=upstream.clone_url,
             default_branch=upstream.default_branch,
             hook="",
+            owner_id=upstream.owner_id,
         )
         await connections.connect(session, actor.account, repo.id, installation)
         await inbox.connected(session, actor.account, upstream.github_id, repo.id)

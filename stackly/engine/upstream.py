@@ -49,11 +49,18 @@ def judge(repo: Repo, upstream: UpstreamRepo | None, reach: Reach, *, said_delet
         return Verdict("suspended", f"{why}; with access again: {_add(repo.full_name)}")
     # Who owns code decides what runs: a new owner is accepted by a person, never by a webhook. The former name stays
     # here until then, so every look comes to the same end.
-    if upstream.owner.lower() != repo.full_name.partition("/")[0].lower():
+    if not _same_owner(repo, upstream):
         return Verdict("suspended", f"transferred to {upstream.owner}; to go on there: {_add(upstream.full_name)}")
     if upstream.archived:
         return Verdict("archived", "archived on GitHub; it goes on when it is unarchived", upstream)
     return Verdict("active", None, upstream)
+
+
+def _same_owner(repo: Repo, upstream: UpstreamRepo) -> bool:
+    """By number, where it was ever read: an owner may be called otherwise now, and another may have the name."""
+    if repo.owner_id is not None and upstream.owner_id is not None:
+        return repo.owner_id == upstream.owner_id
+    return upstream.owner.lower() == repo.full_name.partition("/")[0].lower()
 
 
 def _add(full_name: str) -> str:
@@ -124,6 +131,7 @@ class Looks:
                     full_name=known.full_name,
                     clone_url=known.clone_url,
                     default_branch=known.default_branch,
+                    owner_id=known.owner_id,
                 )
             await connections.confirm(session, seen.id)
             now = await repos_store.set_repo_status(session, seen.id, verdict.status, verdict.reason)

@@ -30,6 +30,7 @@ class UpstreamRepo:
     clone_url: str
     default_branch: str
     archived: bool = False
+    owner_id: int | None = None
 
     @property
     def owner(self) -> str:
@@ -225,9 +226,15 @@ def _repo(found: Any) -> UpstreamRepo:
             clone_url=str(found["clone_url"]),
             default_branch=str(found["default_branch"]),
             archived=bool(found.get("archived", False)),
+            owner_id=_owner_id(found.get("owner")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise UpstreamFailed("GitHub's answer describes no repository.") from e
+
+
+def _owner_id(owner: Any) -> int | None:
+    number = owner.get("id") if isinstance(owner, dict) else None
+    return number if type(number) is int else None
 
 
 def _installation(found: Any) -> UpstreamInstallation:

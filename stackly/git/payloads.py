@@ -21,7 +21,7 @@ Kind = Literal["push", "hint", "ping", "repository", "installation", "other", "i
 ZERO = "0" * 40
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")  # in no ref of git
-_EVENT = re.compile(r"[a-z][a-z_]{0,63}\Z")
+_EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 # What marks a body as of an event. Held by all of GitHub's published examples.
 _MARKS: dict[str, frozenset[str]] = {
@@ -35,6 +35,7 @@ _MARKS: dict[str, frozenset[str]] = {
     "repository": frozenset({"action", "repository"}),
     "installation": frozenset({"action", "installation"}),
     "installation_repositories": frozenset({"action", "installation", "repository_selection"}),
+    "installation_target": frozenset({"action", "account", "installation", "target_type"}),
 }
 # Shapes no other event has: a body that carries one is of that event, whatever the header says.
 _TELLTALES: dict[str, frozenset[str]] = {
@@ -51,13 +52,18 @@ _KINDS: dict[str, Kind] = {
     "repository": "repository",
     "installation": "installation",
     "installation_repositories": "installation",
+    "installation_target": "installation",
 }
-# A repository's own events name nothing but the repository: with one of these nouns it is another event's body.
-_NOUNS = frozenset(
-    {"alert", "check_run", "check_suite", "comment", "deployment", "discussion", "issue", "label", "member"}
-    | {"milestone", "package", "project", "pull_request", "ref", "release", "rule", "starred_at", "team", "workflow"}
-    | {"forkee", "pages", "build", "review", "key", "hook", "repositories_added", "repository_ruleset"}
-)
+# What a body of these may hold and nothing else: with anything more it is about something else, and is another event's.
+# They are hints alone, and a sweep finds what one of them that GitHub has extended would have said.
+_ABOUT = frozenset({"action", "repository", "organization", "enterprise", "installation", "sender"})
+_SHAPES: dict[str, frozenset[str]] = {
+    "repository": _ABOUT | {"changes"},
+    "installation": _ABOUT | {"repositories", "requester"},
+    "installation_repositories": _ABOUT
+    | {"repositories_added", "repositories_removed", "repository_selection", "requester"},
+    "installation_target": _ABOUT | {"account", "changes", "target_type"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +165,10 @@ def _confusion(event: str, data: dict[str, Any]) -> str | None:
     for other, marks in _TELLTALES.items():
         if other != event and marks <= keys:
             return f"Claims to be {event}, but has the shape of {other}."
-    if event == "repository" and keys & _NOUNS:
-        return f"Claims to be repository, but is about {', '.join(sorted(keys & _NOUNS))}."
-    if event.startswith("installation") and "account" not in _dict(data, "installation"):
+    more = keys - _SHAPES.get(event, keys)
+    if more:
+        return f"Claims to be {event}, but is about {', '.join(texts.shown(k) for k in sorted(map(str, more))[:5])}."
+    if event in {"installation", "installation_repositories"} and "account" not in _dict(data, "installation"):
         return f"Claims to be {event}, but names no installation."
     return None
 

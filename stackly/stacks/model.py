@@ -44,6 +44,7 @@ class Repo:
     default_branch: str
     status: str
     hook: str | None
+    owner_id: int | None = None  # GitHub's number of its owner, whose name may change
     former_default: str | None = None  # whose states have not followed yet
 
 

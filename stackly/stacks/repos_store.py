@@ -47,6 +47,7 @@ async def rename_repo(
     full_name: str,
     clone_url: str | None = None,
     default_branch: str | None = None,
+    owner_id: int | None = None,
 ) -> Repo:
     """Renamed or transferred: GitHub's numeric id is what a repository is, so its stacks and states stay what they are.
 
@@ -55,6 +56,8 @@ async def rename_repo(
     """
     seen = await get_repo(session, repo, lock=True)
     url, branch = clone_url or seen.clone_url, default_branch or seen.default_branch
+    if owner_id is not None and owner_id != seen.owner_id:
+        await session.execute(text("UPDATE repos SET owner_id = :n WHERE id = :id"), {"id": repo, "n": owner_id})
     if (seen.full_name, seen.clone_url, seen.default_branch) == (full_name, url, branch):
         return seen
     await session.execute(

@@ -39,7 +39,8 @@ def _repo(row: RowMapping) -> Repo:
         row["default_branch"],
         row["status"],
         row["hook"],
-        row["former_default"],
+        owner_id=row["owner_id"],
+        former_default=row["former_default"],
     )
 
 
@@ -114,14 +115,16 @@ async def insert_repo(
     clone_url: str,
     default_branch: str,
     hook: str,
+    owner_id: int | None = None,
 ) -> Repo:
     """Add a repository, or bring its names up to date: the numeric id is what it is."""
     rows = await session.execute(
         text(
-            "INSERT INTO repos (id, account, github_id, full_name, clone_url, default_branch, hook)"
-            " VALUES (:id, :account, :github_id, :full_name, :clone_url, :default_branch, :hook)"
+            "INSERT INTO repos (id, account, github_id, full_name, clone_url, default_branch, hook,"
+            " owner_id) VALUES (:id, :account, :github_id, :full_name, :clone_url, :default_branch, :hook, :owner_id)"
             " ON CONFLICT (account, github_id) DO UPDATE SET full_name = excluded.full_name,"
             " clone_url = excluded.clone_url, default_branch = excluded.default_branch, status = 'active',"
+            " owner_id = coalesce(excluded.owner_id, repos.owner_id),"
             " former_default = CASE WHEN repos.default_branch = excluded.default_branch THEN repos.former_default"
             "   ELSE nullif(coalesce(repos.former_default, repos.default_branch), excluded.default_branch) END"
             " RETURNING *"
@@ -134,6 +137,7 @@ async def insert_repo(
             "clone_url": clone_url,
             "default_branch": default_branch,
             "hook": hook,
+            "owner_id": owner_id,
         },
     )
     return _repo(rows.mappings().one())

@@ -26,6 +26,7 @@ class RepoRow(Base):
     status: Mapped[str] = mapped_column(server_default="active")
     hook: Mapped[str | None]
     reason: Mapped[str | None]  # why the last sync failed
+    owner_id: Mapped[int | None] = mapped_column(BigInteger)  # GitHub's number of who owns it; None: never read
     former_default: Mapped[str | None]  # the default branch of before, until its states have followed
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 

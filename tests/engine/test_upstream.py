@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,3 +74,13 @@ def test_each_repository_keeps_its_own_pace(repo: str) -> None:
     every = timedelta(seconds=300)
     assert every * 0.8 <= spread(repo, every) < every * 1.2
     assert spread(repo, every) == spread(repo, every)
+
+
+@pytest.mark.parametrize(("owner_id", "status"), [(5, "active"), (6, "suspended"), (None, "suspended")])
+def test_an_owner_is_its_number(owner_id: int | None, status: str) -> None:
+    """Called otherwise it is the same; another that has its name is not."""
+    known = replace(REPO, owner_id=5)
+    renamed = UpstreamRepo(7, "newname/stacks", "http://hub/newname/stacks.git", "main", owner_id=owner_id)
+    assert judge(known, renamed, "none", said_deleted=False).status == status
+    taken = UpstreamRepo(7, "octo/stacks", "http://hub/octo/stacks.git", "main", owner_id=6)
+    assert judge(known, taken, "none", said_deleted=False).status == "suspended"

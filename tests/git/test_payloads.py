@@ -238,3 +238,39 @@ def test_a_body_is_read_the_same_however_its_json_is_written(said: dict[str, Any
     padded = plain.replace("{", '{"pad": "\\\\ud800", ', 1)  # the quick parser refuses it
     read_as = [read(event, text.encode("utf-8", "surrogatepass")) for text in (escaped, padded)]
     assert read_as[0] == read_as[1]
+
+
+def test_names_of_events_may_hold_digits() -> None:
+    assert read("custom_property2", body({"action": "created"})).kind == "other"
+    assert read("2fa", body({})).kind == "ignored"
+
+
+TARGET = {
+    "action": "renamed",
+    "account": {"login": "new", "id": 5},
+    "changes": {"login": {"from": "old"}},
+    "installation": {"id": 55, "node_id": "x"},
+    "target_type": "Organization",
+    "sender": {"login": "a", "id": 1},
+}
+
+
+def test_an_owner_that_is_called_otherwise_now_is_looked_at_by_its_installation() -> None:
+    got = read("installation_target", body(TARGET))
+    assert (got.kind, got.action, got.installation) == ("installation", "renamed", 55)
+    assert read("installation_target", body({**TARGET, "issue": {}})).kind == "ignored"
+
+
+@pytest.mark.parametrize("event", ["repository", "installation", "installation_repositories"])
+def test_a_body_with_more_than_its_event_has_is_another_events(event: str) -> None:
+    shape = {
+        "action": "created",
+        "repository": {"id": 1},
+        "installation": {"id": 1, "account": {"login": "x"}},
+        "repository_selection": "all",
+    }
+    given = {k: v for k, v in shape.items() if event == "installation_repositories" or k != "repository_selection"}
+    assert read(event, body(given)).kind != "ignored"
+    got = read(event, body({**given, "nobody_thought_of_this": 1}))
+    assert got.kind == "ignored"
+    assert "nobody_thought_of_this" in str(got.reason)

@@ -1,0 +1,2 @@
+-- owners by number, taken back.
+ALTER TABLE repos DROP COLUMN owner_id;
