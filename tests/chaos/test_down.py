@@ -34,7 +34,8 @@ def test_a_test_that_provisions_recovers_and_measures(bench: Bench) -> None:
     run = bench.begin("down-provisioning", SLOW)
 
     def applies() -> bool:
-        return bool(bench.rows("SELECT 1 FROM steps WHERE operation = $1 AND step = 'apply'", run))
+        begun = "SELECT 1 FROM steps WHERE operation = $1 AND step = 'apply' AND status = 'running'"
+        return bool(bench.rows(begun, run))
 
     bench.until(applies, bool, 90)
     platform.down(bench.house.home)
