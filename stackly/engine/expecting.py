@@ -10,6 +10,7 @@ from stackly.engine import inputs
 from stackly.engine.contracts.control import Asked, Expected
 from stackly.engine.contracts.steps import StepKey, edge_queue, site_queue, teardown_queue
 from stackly.engine.contracts.timings import RECOVERIES
+from stackly.errors import Faulty
 from stackly.runs import steps, store
 from stackly.runs import tests as tests_store
 from stackly.runs.expected import SIDES, Side, verb_of
@@ -45,9 +46,17 @@ async def expect(session: Session, asked: Asked) -> Expected:
 
 
 async def expect_apply(session: Session, run: Run) -> None:
-    """For the gate alone, in the transaction that moves to `applying`: the step names the plan that was let through."""
+    """For the gate alone, in the transaction that moves to `applying`: the step names the plan that was let through.
+
+    Raises: Faulty where it cannot be written; nothing is let through then.
+    """
     hold = await hold_of(session, run.id, "")
-    await _write(session, hold, StepKey(run.id, "", "apply", 1, hold.own_epoch))
+    try:
+        refused = await _write(session, hold, StepKey(run.id, "", "apply", 1, hold.own_epoch))
+    except inputs.NotDue as e:
+        raise Faulty(f"The plan cannot be applied: {e}.") from e
+    if refused is not None:
+        raise Faulty(f"The plan cannot be applied: {refused.reason}.")
 
 
 async def let_through_before(session: Session, run_id: str) -> None:

@@ -194,7 +194,9 @@ async def _boot(subject: Subject) -> BootInput:
 
 async def _remove(subject: Subject) -> RemoveInput:
     module = subject.module
-    return RemoveInput(subject.key, subject.target, str(module["owner_run"]), str(module["owner_test"]))
+    if not module.get("owner_run"):
+        raise NotDue("nothing was booted for this state")
+    return RemoveInput(subject.key, subject.target, str(module["owner_run"]), str(module.get("owner_test") or ""))
 
 
 async def _inventory(subject: Subject) -> InventoryInput:
