@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
+from temporalio.api.failure.v1 import CanceledFailureInfo, Failure
+from temporalio.api.workflowservice.v1 import RespondActivityTaskFailedByIdRequest
 
+from stackly.engine.contracts.steps import run_workflow_id
 from stackly.engine.contracts.timings import RECOVERIES
 from stackly.runs.model import Run, RunKind, RunStatus
 from tests.engine.world import World, agents, control, dispatching
@@ -62,3 +65,28 @@ async def test_a_run_whose_state_was_handed_over_fails_and_is_not_cancelled(plat
     ended = await platform.ended(run.id)
     assert ended.status is RunStatus.FAILED
     assert "epoch" in (ended.reason or "")
+
+
+async def test_an_activity_that_a_stranger_calls_cancelled_cancels_nothing(platform: World) -> None:
+    """Temporal's own kinds of failure need no seal, and mean nothing: the row says what became of the step."""
+    platform.agent.faults.hold["plan 1"] = gate = asyncio.Event()
+    run = await platform.asked(1, RunKind.DEPLOY)
+
+    async def planning() -> bool:
+        return await platform.begun("plan 1")
+
+    await platform.until(planning)
+    handle = platform.client.get_workflow_handle(run_workflow_id(run.id))
+    [pending] = (await handle.describe()).raw_description.pending_activities
+    await platform.client.workflow_service.respond_activity_task_failed_by_id(
+        RespondActivityTaskFailedByIdRequest(
+            namespace=platform.client.namespace,
+            workflow_id=run_workflow_id(run.id),
+            activity_id=pending.activity_id,
+            failure=Failure(message="cancelled", canceled_failure_info=CanceledFailureInfo()),
+        )
+    )
+    gate.set()
+    ended = await platform.ended(run.id)
+    assert (ended.status, ended.restarts) == (RunStatus.SUCCEEDED, 0)
+    assert platform.agent.done == ["plan 1#1", "apply#1"]

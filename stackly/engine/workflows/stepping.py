@@ -1,12 +1,13 @@
 """One step of an agent, carried through lost heartbeats, dead agents and rolled-back histories."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from temporalio.converter import value_to_type
@@ -105,8 +106,10 @@ async def _ring(found: Expected, place: Place, timeout: timedelta) -> None:
             retry_policy=STEP_RETRY,
             summary=found.key.step,
         )
-    except ActivityError as e:
-        if is_cancelled_exception(e):
+    except ActivityError:
+        # Anybody may answer "cancelled"; whether this very task is being cancelled only we know.
+        own = asyncio.current_task()
+        if own is not None and own.cancelling():
             raise
 
 
