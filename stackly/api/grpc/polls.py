@@ -43,17 +43,21 @@ class Polls:
         except TimeoutError as e:
             raise AgentRevoked from e
 
-    async def watch(self) -> None:
+    async def watch(self, every_s: float = _LOOK_EVERY_S) -> None:
         """Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            if not self._open:
-                continue
+            await asyncio.sleep(every_s)
             try:
-                counting = await self._still_count(list(self._open))
-            except Unavailable:  # it cannot be told: they go on
+                await self.look()
+            except Unavailable:  # it cannot be told who counts: they go on
                 continue
-            for one in [one for one in self._open if one not in counting]:
-                _log.info("polls.ended", agent=one[0], reason="revoked, or replaced by a newer certificate")
-                for end in self._open[one]:
-                    end.reschedule(asyncio.get_running_loop().time())
+            except Exception:  # noqa: BLE001 - it goes on: without it a revoked agent would be served
+                _log.exception("polls.not_judged")
+
+    async def look(self) -> None:
+        """End the polls of whoever counts no more. Raises: Unavailable."""
+        counting = await self._still_count(list(self._open)) if self._open else set()
+        for one in [one for one in self._open if one not in counting]:
+            _log.info("polls.ended", agent=one[0], reason="revoked, or replaced by a newer certificate")
+            for end in self._open[one]:
+                end.reschedule(asyncio.get_running_loop().time())

@@ -2,10 +2,12 @@
 
 import asyncio
 
+from stackly import log
 from stackly.agents import store as agents
 from stackly.db import Transactions
 from stackly.errors import Unavailable
 
+_log = log.get("gateway")
 EVERY_S = 1.0
 
 
@@ -17,4 +19,6 @@ async def record(transactions: Transactions) -> None:
                 await agents.note_served(session)
         except Unavailable:
             pass
+        except Exception:  # noqa: BLE001 - it goes on: without it no silence would count
+            _log.exception("served.not_recorded")
         await asyncio.sleep(EVERY_S)
