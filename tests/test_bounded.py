@@ -45,8 +45,10 @@ def _left() -> set[str]:
     return found - {"", os.environ.get(RUN, "")}
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("bounds", [("--limit", "12", "--stall", "100"), ("--limit", "100", "--stall", "6")])
+@pytest.mark.parametrize(
+    ("workers", "bounds"),
+    [("0", ("--limit", "12", "--stall", "100")), ("2", ("--limit", "100", "--stall", "6"))],
+)
 def test_a_test_that_hangs_is_named_and_ended_with_all_it_started(
     tmp_path: Path, workers: str, bounds: tuple[str, ...]
 ) -> None:
