@@ -17,6 +17,7 @@ from stackly.api import (
     health,
     inventory,
     login,
+    problem_pages,
     problems,
     references,
     repos,
@@ -133,7 +134,7 @@ def routes() -> FastAPI:
     ):
         api.include_router(room.router)
     app.include_router(api)
-    for room_with_page in (login, health, web):
+    for room_with_page in (login, health, problem_pages, web):
         app.include_router(room_with_page.page)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     problems.install(app)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stackly.accounts import service, store
 from stackly.accounts.model import Key, KeyKind
 from stackly.api.auth import COOKIE, Administrator, Reader, bearer_of
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Page
-from stackly.api.parts import House
+from stackly.api.parts import House, Parts
 from stackly.api.views import DoneView, PersonView, TokenView
 from stackly.db import Session
 from stackly.errors import Unauthenticated
@@ -20,6 +20,14 @@ from stackly.ids import IdentityId
 
 page = APIRouter(include_in_schema=False)
 router = APIRouter(tags=["people"])
+_UNKEPT = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+_USED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sign in to Stackly</title></head><body><main><h1>This sign-in link was used, or is too old</h1>
+<p>A link opens one browser, once, within a day. For a fresh one run this where Stackly runs,
+and open what it prints:</p>
+<pre>stackly status</pre></main></body></html>
+"""
 
 
 class TokenCreate(BaseModel):
@@ -35,9 +43,7 @@ async def login(request: Request, house: House, key: Annotated[str, Query(max_le
         async with house.transactions() as session:
             secret = await service.login(session, key)
     except Unauthenticated:
-        async with house.transactions() as session:
-            await service.authenticate(session, bearer=None, cookie=request.cookies.get(COOKIE))
-        return _go_home()
+        return await _signed_in_already(request, house)
     answer = _go_home()
     answer.set_cookie(
         COOKIE,
@@ -50,9 +56,21 @@ async def login(request: Request, house: House, key: Annotated[str, Query(max_le
     return answer
 
 
+async def _signed_in_already(request: Request, house: Parts) -> Response:
+    """A used link in a browser with a session goes on; in any other it leads to a page that says what to do."""
+    try:
+        async with house.transactions() as session:
+            await service.authenticate(session, bearer=None, cookie=request.cookies.get(COOKIE))
+    except Unauthenticated:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise
+        return HTMLResponse(_USED, 401, headers=_UNKEPT)
+    return _go_home()
+
+
 def _go_home() -> RedirectResponse:
     # The key must not travel on in a Referer, nor stay in a cache.
-    return RedirectResponse("/", 303, headers={"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"})
+    return RedirectResponse("/", 303, headers=_UNKEPT)
 
 
 @router.get("/me")

@@ -129,7 +129,10 @@ def _status(found: Json, endpoints: dict[str, str]) -> str:
     names = ("name", "state", "pid", "address", "restarts", "reason")
     rows = [[c[n] for n in names] for c in found["components"]]
     note = (found.get("isolation") or {}).get("note")
-    where = facts([("api", endpoints.get("api_url")), ("hub", endpoints.get("hub_url")), ("isolation", note)])
+    page = found.get("ui_url")
+    where = facts(
+        [("page", page), ("api", endpoints.get("api_url")), ("hub", endpoints.get("hub_url")), ("isolation", note)]
+    )
     parts = (found.get("trouble"), table([n.upper() for n in names], rows), where)
     return "\n\n".join(p for p in parts if p)
 

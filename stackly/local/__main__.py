@@ -36,7 +36,9 @@ def _down(home: Path, asked: argparse.Namespace) -> Json:
 
 
 def _status(home: Path, _: argparse.Namespace) -> Json:
-    return platform.status(home)
+    told = platform.status(home)
+    stands = any(c["name"] == "postgres" and c["state"] == "running" for c in told["components"])
+    return told | {"ui_url": platform.fresh_link(home) if stands else None}
 
 
 def _doctor(home: Path, _: argparse.Namespace) -> Json:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stackly.errors import Faulty, Invalid, NotFound, Unavailable
+from stackly.errors import Faulty, Invalid, NotFound, StacklyError, Unavailable
 from stackly.local import isolation, machines, processes
 from stackly.local.component import State, Status
 from stackly.local.components import NAMES
@@ -212,6 +212,20 @@ def _wait_running(home: Home, progress: Progress, timeout_s: float) -> None:
         time.sleep(0.1)
 
 
+_LINK_S = 20.0  # of making a sign-in link, on a busy machine too
+
+
+def fresh_link(home: Path) -> str | None:
+    """A sign-in link that nobody has used; None while the platform cannot make one."""
+    place = Home(home.resolve())
+    try:
+        _sign_in_link(place)
+        link: str = json.loads(place.endpoints.read_text())["ui_url"]
+    except (StacklyError, subprocess.TimeoutExpired, OSError, ValueError, KeyError):
+        return None
+    return link
+
+
 def _sign_in_link(home: Home) -> None:
     """Give the page a new one-time link: the last one may have been used."""
     if not home.endpoints.exists():
@@ -223,6 +237,7 @@ def _sign_in_link(home: Home) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=_LINK_S,
     )
     if done.returncode != 0:
         raise Faulty(f"No new sign-in link could be made: {done.stderr.strip()[-400:]}")

@@ -100,3 +100,23 @@ async def test_a_revoked_token_opens_nothing(world: World) -> None:
             assert (await client.get("/api/v1/me", headers=headers)).status_code == 401
         listed = (await admin.get("/api/v1/tokens")).json()["items"]
     assert all(t["token"] is None for t in listed)
+
+
+async def test_a_used_link_leads_a_browser_to_a_page_that_says_so(world: World) -> None:
+    key = await _link(world)
+    async with world.client(None) as client:
+        await client.get("/login", params={"key": key})
+    async with world.client(None) as other:
+        got = await other.get("/login", params={"key": key}, headers={"Accept": "text/html,*/*"})
+        assert (got.status_code, got.headers["content-type"].partition(";")[0]) == (401, "text/html")
+        assert "stackly status" in got.text
+        assert key not in got.text
+
+
+async def test_the_type_of_a_problem_is_an_address_that_resolves(world: World) -> None:
+    async with world.client(None) as client:
+        problem = (await client.get("/api/v1/me")).json()
+        page = await client.get(problem["type"])
+        assert (page.status_code, problem["title"] in page.text) == (200, True)
+        for wrong in ("/problems/nothing-like-it", "/problems/..%2f..%2fREADME", "/problems/"):
+            assert (await client.get(wrong)).status_code == 404
