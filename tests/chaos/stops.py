@@ -1,0 +1,157 @@
+"""Ways of ending a part, and the moments at which it is ended: what test_stops.py multiplies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stackly.local import platform
+from tests.chaos.bench import Bench
+from tests.e2e.house import plain
+
+PARTS = ("postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent")
+# Longer than a step's lease and its grace, as an outage of a network would be.
+STILL_S = 37.0
+# What a stop finds under way: long enough to be caught, short enough to be waited for.
+_SLOW_S = 6
+
+_SLOW_MODULE = f"""
+resource "terraform_data" "slow" {{
+  input = "kept"
+  provisioner "local-exec" {{
+    command = "sleep {_SLOW_S}"
+  }}
+  provisioner "local-exec" {{
+    when    = destroy
+    command = "sleep {_SLOW_S}"
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Shape: `kind` of the run that is caught, while a step of it whose name begins with `step` runs."""
+
+    kind: str
+    step: str
+
+    @property
+    def is_before_machines(self) -> bool:
+        return self.kind != "benchmark" or self.step in {"probe", "apply"}
+
+    @property
+    def is_after_measuring(self) -> bool:
+        return self.step in {"remove", "destroy", "inventory"}
+
+
+_STEPS = {
+    "deploy": ("plan", "apply"),
+    "destroy": ("destroy", "inventory"),
+    "benchmark": (
+        *("probe", "apply", "boot", "database", "install", "prepare", "warmup", "measure"),
+        *("collect", "remove", "destroy", "inventory"),
+    ),
+}
+MOMENTS = tuple(Moment(kind, step) for kind, steps in _STEPS.items() for step in steps)
+
+
+def terminated(bench: Bench, part: str) -> None:
+    """As an upgrade or an operator ends it; its supervisor starts it again."""
+    pid = bench.process(part)
+    os.kill(pid, signal.SIGTERM)
+    bench.back(part, pid)
+
+
+def killed(bench: Bench, part: str) -> None:
+    pid = bench.process(part)
+    bench.kill(pid)
+    bench.back(part, pid)
+
+
+def frozen(bench: Bench, part: str) -> None:
+    """It hangs for longer than a lease. What took it for dead meanwhile has started another: that is as good."""
+    pid = bench.process(part)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(STILL_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    bench.house.start()
+
+
+def whole_stopped(bench: Bench, _part: str) -> None:
+    """`stackly down`, then `stackly up`."""
+    platform.down(bench.house.home)
+    bench.house.start()
+
+
+STOPS: dict[str, Callable[[Bench, str], None]] = {
+    "terminated": terminated,
+    "killed": killed,
+    "frozen": frozen,
+    "down": whole_stopped,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    stop: str
+    part: str
+    moment: Moment
+
+    @property
+    def name(self) -> str:
+        return f"{self.stop}-{self.part}-{self.moment.kind}-{self.moment.step}"
+
+
+def every_case() -> list[Case]:
+    single = [Case(s, p, m) for s in ("terminated", "killed", "frozen") for p in PARTS for m in MOMENTS]
+    return single + [Case("down", "all", m) for m in MOMENTS]
+
+
+def drawn(stops: dict[str, tuple[str, ...]], count: int, seed: int) -> list[Case]:
+    """`count` cases of each stop at random moments. Shape: `stops` maps a stop to the parts it may hit."""
+    choice = random.Random(seed)
+    return [
+        Case(stop, choice.choice(parts), moment)
+        for stop, parts in stops.items()
+        for moment in choice.sample(MOMENTS, min(count, len(MOMENTS)))
+        + choice.choices(MOMENTS, k=max(0, count - len(MOMENTS)))
+    ]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The run that is caught. Shape: `before` ran to its end first ('' for none)."""
+
+    bench: Bench
+    stack: str
+
+    def begin(self, kind: str) -> str:
+        if kind == "benchmark":
+            return self.bench.begin(self.stack, module=_SLOW_MODULE)
+        files = {f"{self.stack}/main.tf": _SLOW_MODULE, f"{self.stack}/stackly.hcl": plain(self.stack)}
+        self.bench.repository.push(files, f"add {self.stack}")
+        rows = self.bench.until(lambda: self.bench.house.runs(stack=self.stack), bool, 90)
+        deployed = str(rows[0]["id"])
+        if kind == "deploy":
+            return deployed
+        assert self.bench.ended(deployed)["status"] == "succeeded"
+        stack = self.bench.house.stack(self.stack)
+        return str(self.bench.house.post(f"stacks/{stack['id']}/destroy")["id"])
+
+    def caught(self, run: str, step: str) -> str:
+        """Wait until such a step runs, or has just ended. Returns its name."""
+        query = (
+            "SELECT s.step FROM steps s JOIN operations o ON o.id = s.operation WHERE (o.id = $1 OR o.parent = $1)"
+            " AND s.step LIKE $2 || '%' AND s.status <> 'expected' ORDER BY s.started_at LIMIT 1"
+        )
+        rows = self.bench.until(lambda: self.bench.rows(query, run, step), bool, 120)
+        return str(rows[0]["step"])
