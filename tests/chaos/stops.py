@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from dataclasses import dataclass
 from stackly.local import platform
 from tests.chaos.bench import Bench
 from tests.e2e.house import plain
+
+# Another one each time, and the same for all workers of a run: they must collect the same cases.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", "") or os.urandom(4).hex()
+# It stands in the names of the tests: STACKLY_SEED draws the same cases again.
+SEED = int(os.environ.get("STACKLY_SEED", "0")) or zlib.crc32(_RUN.encode()) % 10**6
 
 PARTS = ("postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent")
 # Longer than a step's lease and its grace, as an outage of a network would be.
@@ -116,15 +122,10 @@ def every_case() -> list[Case]:
     return single + [Case("down", "all", m) for m in MOMENTS]
 
 
-def drawn(stops: dict[str, tuple[str, ...]], count: int, seed: int) -> list[Case]:
-    """`count` cases of each stop at random moments. Shape: `stops` maps a stop to the parts it may hit."""
-    choice = random.Random(seed)
-    return [
-        Case(stop, choice.choice(parts), moment)
-        for stop, parts in stops.items()
-        for moment in choice.sample(MOMENTS, min(count, len(MOMENTS)))
-        + choice.choices(MOMENTS, k=max(0, count - len(MOMENTS)))
-    ]
+def drawn(stop: str, parts: tuple[str, ...], count: int) -> list[Case]:
+    """`count` stops of any of these parts, at random moments."""
+    choice = random.Random(SEED)
+    return [Case(stop, choice.choice(parts), choice.choice(MOMENTS)) for _ in range(count)]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The gateway is away for longer than a step's heartbeats last, in a phase of an edge: the verdict stays.
 
-STACKLY_OUTAGES=30 repeats it thirty times, in phases by chance (STACKLY_SEED).
+STACKLY_OUTAGES=30 repeats it thirty times, in phases by chance.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 import pytest
 
 from tests.chaos.bench import Bench
+from tests.chaos.stops import SEED
 from tests.e2e.house import TERMINAL
 
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.
 AWAY_S = 45.0
 PHASES = ("provision", "enrol", "database", "prepare", "warmup", "measure")
 TIMES = int(os.environ.get("STACKLY_OUTAGES", "3"))
-_CHANCE = random.Random(int(os.environ.get("STACKLY_SEED", "7")))
+_CHANCE = random.Random(SEED)
 
 
 def _until_in(bench: Bench, run: str, phase: str) -> None:
@@ -39,7 +40,7 @@ def _chosen() -> list[tuple[int, str]]:
     return list(enumerate(["measure", *(_CHANCE.choice(PHASES) for _ in range(TIMES - 1))]))
 
 
-@pytest.mark.parametrize(("number", "phase"), _chosen())
+@pytest.mark.parametrize(("number", "phase"), [pytest.param(n, p, id=f"{SEED}-{n}-{p}") for n, p in _chosen()])
 def test_a_gateway_that_is_away_costs_no_verdict(bench: Bench, number: int, phase: str) -> None:
     run = bench.begin(f"away-{number}-{phase}")
     _until_in(bench, run, phase)

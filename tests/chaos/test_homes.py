@@ -17,7 +17,7 @@ from tests.chaos.bench import Bench
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
 
-def _end_everything(bench: Bench) -> int:
+def end_everything(bench: Bench) -> int:
     """What a power failure leaves running: nothing. The supervisor first, or it would start the others again.
 
     Shape: how many processes were ended; none lives when it returns.
@@ -43,7 +43,7 @@ def test_a_platform_that_is_ended_whole_destroys_what_it_had_made(bench: Bench, 
     bench.until_loaded(beside)
     assert neighbours_bench.destroys(run) == []
 
-    assert _end_everything(neighbours_bench) > 10
+    assert end_everything(neighbours_bench) > 10
     # What is needed to destroy lies in storage: neither work directories nor mirrors are.
     for remembered in ("agent/runs", "mirrors"):
         shutil.rmtree(neighbours_bench.house.home / remembered, ignore_errors=True)
