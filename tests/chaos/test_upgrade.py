@@ -1,4 +1,4 @@
-"""A home of the release before this one, ended with runs under way, goes on under this one and ends each of them well."""
+"""A home of the release before this one, ended with runs under way, goes on under this one and ends them well."""
 
 from __future__ import annotations
 
