@@ -41,7 +41,6 @@ function Facts({ stack }: { stack: Stack }) {
       {stack.reason && !isToldByState && <><dt>Reason</dt><dd><Prose text={stack.reason} /></dd></>}
       <dt>Kind</dt><dd>{stack.kind}</dd>
       {stack.version && <><dt>Version</dt><dd>{stack.version}</dd></>}
-      {stack.warnings.length > 0 && <><dt>Warnings</dt><dd>{stack.warnings.map((said) => <div key={said}>{said}</div>)}</dd></>}
       <dt>Code</dt>
       <dd>
         <Link href={`/repos/${stack.repo_id}`}>{stack.repo}</Link> {stack.path !== "." && <code>{stack.path}</code>} on {branchOf(stack.ref)} at <code title={stack.commit}>{commit(stack.commit)}</code>
@@ -74,7 +73,7 @@ function FileWarnings({ warnings }: { warnings: Stack["warnings"] }) {
   return (
     <section aria-labelledby="warnings">
       <h2 id="warnings">{plural(warnings.length, "warning")} about its files</h2>
-      <p className="quiet">The stack goes on; what Stackly cannot read, Terraform judges at the plan of a run.</p>
+      <p className="quiet">The stack goes on. What Stackly cannot read, Terraform judges at the plan of a run; what is not run yet is left out.</p>
       <ol className="file-errors">
         {warnings.map((found, i) => (
           <li key={i}>{found}</li>
