@@ -4,6 +4,7 @@ Source: github.md section 1: the body is capped before HMAC, headers are unsigne
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -16,7 +17,7 @@ from stackly.api import problems
 from stackly.api.hooks import HookBook, KnownHook
 from stackly.api.metrics import Metrics
 from stackly.errors import Invalid, NotFound, StacklyError, Unauthenticated, Unavailable
-from stackly.events.inbox import Arrival, Inbox, Receipt
+from stackly.events.inbox import LARGE, Arrival, Inbox, Receipt, seconds_for
 from stackly.events.model import Bell
 from stackly.git import payloads
 from stackly.git.payloads import Delivered
@@ -27,6 +28,7 @@ BODY_CAP_BYTES = 25 * 1024 * 1024
 BODY_DEADLINE_S = 15.0
 # GitHub waits 10 s; a 503 within 4.5 s, on a busy machine too, leaves a sweep something to see and a person to read.
 STORE_DEADLINE_S = 3.6
+LARGE_AT_ONCE = 2  # bodies held in memory; one waits for another within its deadline
 GUID_CAP = 200
 
 _log = log.get("webhooks")
@@ -53,6 +55,7 @@ class Webhooks:
         self._inbox = inbox
         self._hooks = hooks
         self._metrics = metrics
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -70,22 +73,30 @@ class Webhooks:
         headers, body = dict(scope["headers"]), None
         try:
             async with asyncio.timeout(BODY_DEADLINE_S) as limit:
-                body = await read_body(headers.get(b"content-length"), receive)
-                limit.reschedule(asyncio.get_running_loop().time() + STORE_DEADLINE_S)
-                hook, signed_by = await self._verified(scope["path"][len(PREFIX) :], headers, body)
-                arrival = await self._arrival(hook, headers, body)
-                return await self.keep(replace(arrival, signed_by=signed_by))
+                async with self._slot(headers.get(b"content-length", b"0")):
+                    body = await read_body(headers.get(b"content-length"), receive)
+                    within = STORE_DEADLINE_S + seconds_for(len(body))
+                    limit.reschedule(asyncio.get_running_loop().time() + within)
+                    hook, signed_by = await self._verified(scope["path"][len(PREFIX) :], headers, body)
+                    arrival = await self._arrival(hook, headers, body)
+                    return await self.keep(replace(arrival, signed_by=signed_by))
         except TimeoutError:
             if body is None:
                 raise BodySlow(f"The body was not complete after {BODY_DEADLINE_S:.0f} s.") from None
             raise Unavailable("Postgres does not answer; send the delivery again.") from None
+
+    def _slot(self, declared: bytes) -> contextlib.AbstractAsyncContextManager[None]:
+        """Large bodies wait for each other, within their deadline; small ones for nobody."""
+        is_large = declared.isdigit() and int(declared[:20]) > LARGE
+        return self._large if is_large else contextlib.nullcontext()
 
     async def keep(self, arrival: Arrival) -> Receipt:
         """Nothing is acknowledged before this returns: it returns after the commit."""
         return await self._inbox.accept(arrival)
 
     async def _arrival(self, hook: KnownHook, headers: dict[bytes, bytes], body: bytes) -> Arrival:
-        said = _read(headers, body)
+        # A large body is parsed beside the loop: the small ones go on meanwhile.
+        said = await asyncio.to_thread(_read, headers, body) if len(body) > LARGE else _read(headers, body)
         repo = hook.repo
         if repo is None and said.repo_github_id is not None:
             repo = await self._hooks.repo_of(hook.account, said.repo_github_id)

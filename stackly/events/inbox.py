@@ -65,6 +65,17 @@ WITH given AS (
 SELECT hook, guid, attempts, status, fresh, (SELECT count(*) FROM woken) AS woken FROM kept
 """
 
+# Bodies above this are large: GitHub's largest is 25 MB. Units: bytes, and bytes a second that are stored at least.
+LARGE = 1024 * 1024
+LARGEST = 25 * 1024 * 1024
+_RATE = 5 * 1024 * 1024
+
+
+def seconds_for(size: int) -> float:
+    """What a body of that size may take longer."""
+    return size / _RATE if size > LARGE else 0.0
+
+
 # How exactly a deadline is kept. One timer for all: one for each costs more than storing it.
 _TICK_S = 0.05
 
@@ -136,7 +147,8 @@ class _Waiting:
 class Inbox:
     """Micro-batches: each of `slots` connections takes what is waiting, up to `batch`, whenever it is free.
 
-    Alone, a delivery is a batch of one and waits for nobody; under load batches grow by themselves.
+    Alone, a delivery is a batch of one and waits for nobody; under load batches grow by themselves. A large one has a
+    connection of its own, and the time its size takes, so that no small one waits behind it.
     """
 
     def __init__(self, url: str, *, slots: int = 2, batch: int = 64, deadline_s: float = 3.4) -> None:
@@ -148,12 +160,18 @@ class Inbox:
         self._asked: deque[_Waiting] = deque()  # all of them, also those that are answered, until their time is over
         self._some = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._large: Inbox | None = None
 
     async def start(self) -> None:
+        if self._batch > 1:
+            self._large = Inbox(self._url, slots=1, batch=1, deadline_s=self._deadline_s + seconds_for(LARGEST))
+            await self._large.start()
         self._tasks = [asyncio.create_task(self._serve(), name=f"inbox-{n}") for n in range(self._slots)]
         self._tasks.append(asyncio.create_task(self._watch(), name="inbox-deadlines"))
 
     async def close(self) -> None:
+        if self._large is not None:
+            await self._large.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -166,6 +184,8 @@ class Inbox:
         Raises: Unavailable when Postgres did not answer in time (nothing, or all of it, is stored: sending it again is
         safe); DeliveryRefused when this very row cannot be stored.
         """
+        if self._large is not None and len(arrival.body) > LARGE:
+            return await self._large.accept(arrival)
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(arrival, done, clock.monotonic() + self._deadline_s)
         self._queue.append(waiting)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -337,3 +338,17 @@ async def test_security_headers_and_a_request_id_are_on_every_answer(api: httpx.
     delivered = await api.post(hooked.path, content=b"{}")
     assert delivered.headers["x-content-type-options"] == "nosniff"
     assert delivered.headers["x-request-id"]
+
+
+async def test_a_large_body_is_acknowledged_and_turns_no_small_one_away(
+    api: httpx.AsyncClient, hooked: Hooked, push: bytes
+) -> None:
+    """Four of 24 MB at once, with small ones between them."""
+    filled = json.loads(push) | {"filler": "x" * (24 * 1024 * 1024 - len(push) - 100)}
+    large = json.dumps(filled).encode()
+
+    async def sent(body: bytes) -> int:
+        return (await api.post(hooked.path, content=body, headers=hooked.headers(body))).status_code
+
+    codes = await asyncio.gather(*(sent(b) for b in [large, *[push] * 10, large, *[push] * 10]))
+    assert codes == [202] * 22
