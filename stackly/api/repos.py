@@ -15,7 +15,7 @@ from stackly.api.references import RepoPath
 from stackly.api.views import DeliveryView, DoneView, RepositoryView
 from stackly.db import Json, Session
 from stackly.errors import Conflict
-from stackly.events import inbox
+from stackly.events import announced_store
 from stackly.events import reads as events
 from stackly.events import store as outbox
 from stackly.events.model import Bell
@@ -110,7 +110,7 @@ async def _connected(url: str, house: Parts, actor: Actor) -> RepositoryView:
             owner_id=upstream.owner_id,
         )
         await connections.connect(session, actor.account, repo.id, installation)
-        await inbox.connected(session, actor.account, upstream.github_id, repo.id)
+        await announced_store.connected(session, actor.account, upstream.github_id, repo.id)
         hook, secret = await house.hooks.create(session, actor.account, repo.id)
     # An App hears of all its repositories at the account's one address: `stackly repo address`.
     upstream_hook = APP if installation is not None else await _tell(house, upstream.full_name, hook, secret)

@@ -94,3 +94,15 @@ async def set_reasons(session: Session, said: Iterable[tuple[Announcement, str |
             text("UPDATE deliveries SET reason = :reason WHERE hook = :hook AND guid = :guid"),
             {"hook": hook, "guid": guid, "reason": why},
         )
+
+
+async def connected(session: Session, account: str, github_id: int, repo: str) -> None:
+    """What arrived while a repository was not connected is its own from now on, and says what became of it."""
+    await session.execute(
+        text(
+            "UPDATE deliveries d SET repo = :repo, reason = 'It came before the repository was connected; connecting it"
+            " read its branches.' FROM hooks h WHERE h.id = d.hook AND h.account = :account AND d.repo IS NULL"
+            " AND d.about = :n AND d.status = 'ignored'"
+        ),
+        {"account": account, "n": github_id, "repo": repo},
+    )

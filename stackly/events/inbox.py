@@ -380,18 +380,6 @@ async def known_guids(session: Session, hook: str, guids: Sequence[str]) -> set[
     return set(found.scalars())
 
 
-async def connected(session: Session, account: str, github_id: int, repo: str) -> None:
-    """What arrived while a repository was not connected is its own from now on, and says what became of it."""
-    await session.execute(
-        text(
-            "UPDATE deliveries d SET repo = :repo, reason = 'It came before the repository was connected; connecting it"
-            " read its branches.' FROM hooks h WHERE h.id = d.hook AND h.account = :account AND d.repo IS NULL"
-            " AND d.about = :n AND d.status = 'ignored'"
-        ),
-        {"account": account, "n": github_id, "repo": repo},
-    )
-
-
 async def prune(session: Session, *, days: int) -> int:
     """Forget deliveries of that age: GitHub sends none again after three days, and what they meant is long done.
 

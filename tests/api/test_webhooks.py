@@ -352,3 +352,21 @@ async def test_a_large_body_is_acknowledged_and_turns_no_small_one_away(
 
     codes = await asyncio.gather(*(sent(b) for b in [large, *[push] * 10, large, *[push] * 10]))
     assert codes == [202] * 22
+
+
+async def test_a_large_body_that_postgres_does_not_take_yet_holds_up_no_small_one(
+    api: httpx.AsyncClient, hooked: Hooked, push: bytes, transactions: db.Transactions
+) -> None:
+    large = json.dumps(json.loads(push) | {"filler": "x" * 2 * 1024 * 1024}).encode()
+    columns = "hook, guid, event, body, body_sha256, status"
+    row = f"INSERT INTO deliveries ({columns}) VALUES (:h, 'held', 'push', '', '', 'ignored')"
+    async with transactions() as session:
+        await session.execute(text(row), {"h": hooked.hook})
+        waiting = [
+            asyncio.create_task(api.post(hooked.path, content=large, headers=hooked.headers(large, guid="held")))
+            for _ in range(2)
+        ]
+        await asyncio.sleep(0)
+        small = [await api.post(hooked.path, content=push, headers=hooked.headers(push)) for _ in range(8)]
+        assert [answer.status_code for answer in small] == [202] * 8
+    assert {(await each).status_code for each in waiting} <= {202, 503}
