@@ -24,6 +24,7 @@ class StateMirror:
         self._sent = base
         self._refused = ""
         self._unsafe = ""
+        self._lacks = False  # at the end there was no whole state
         self._seen: tuple[int, int] | None = None
         self._ended = asyncio.Event()
         self._task = asyncio.create_task(self._watch())
@@ -41,6 +42,7 @@ class StateMirror:
 
     async def _look(self, *, force: bool) -> None:
         self._unsafe = ""
+        self._lacks = force
         try:
             found = self._work.state.lstat()
             mark = (found.st_mtime_ns, found.st_size)
@@ -54,6 +56,7 @@ class StateMirror:
             return
         if version is None:
             return  # in the middle of a write: look again
+        self._lacks = False
         self._seen = mark
         if self._sent and (version.lineage != self._sent.lineage or version.serial <= self._sent.serial):
             return
@@ -67,11 +70,11 @@ class StateMirror:
         else:
             self._context.log(f"State {version.serial} was refused: {self._refused}", "warning")
 
-    async def finish(self) -> None:
-        """Send the last version.
+    async def finish(self, *, complete: bool = False) -> None:
+        """Send the last version. Shape: `complete` says that Terraform ended well, and so wrote one.
 
         Raises: Conflict when it was refused; FileUnsafe when something else stands in the file's place; Faulty when
-        the platform stayed away after a cancel.
+        the platform stayed away after a cancel, or a state that must be there is not.
         """
         self._ended.set()
         while not self._task.done():
@@ -90,6 +93,11 @@ class StateMirror:
             raise reading.FileUnsafe(self._unsafe)
         if self._refused:
             raise Conflict(f"The state was refused: {self._refused}")
+        if complete and self._lacks:
+            raise Faulty(
+                "Terraform ended, and no whole state is there: what it made may exist, and the last version that was "
+                "stored stays. Code of the run replaced or removed the file; check the target's inventory."
+            )
 
 
 async def settle(work: workdir.RunDirectory, grace_s: float) -> None:

@@ -162,15 +162,18 @@ class Session:
         self.module = bundle.module_directory(self.work, self.given.path)
         leftovers.begin(self.work, self.module, self.base)
         mirror = mirroring.StateMirror(self.work, self.context, self.base)
-        failed = False
+        ended, failed = False, False
         try:
-            return await self.terraform(*arguments)
+            reader = await self.terraform(*arguments)
+            ended = True
         except (StacklyError, Cancelled):
             failed = True
             raise
+        else:
+            return reader
         finally:
             try:
-                await mirror.finish()
+                await mirror.finish(complete=ended)
             finally:
                 if failed:
                     await mirroring.send_errored(self.work, self.context)
