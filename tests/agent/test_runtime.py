@@ -1,14 +1,16 @@
 """The agent program itself, as a process, against a real gateway, Postgres, S3 and Temporal."""
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from temporalio import workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.testing import WorkflowEnvironment
@@ -28,13 +30,15 @@ from stackly.agents.authority import Authority
 from stackly.api.grpc import server
 from stackly.db import Transactions
 from stackly.engine.codec import AccountKeys, EncryptedPayloads
-from stackly.engine.contracts.site import InventoryInput
+from stackly.engine.contracts.site import ApplyInput, InventoryInput, ModuleInput
 from stackly.engine.contracts.steps import StepActivities, StepKey, site_queue, teardown_queue
+from stackly.engine.dispatcher.reaper import Reaper
 from stackly.engine.sealed import data_converter
 from stackly.ids import new_id
 from stackly.secrets import Keyring
 from stackly.settings import S3
 from stackly.storage import Store
+from tests.agent.site_parts import bundle
 from tests.api.grpc.rows import World, expect, make_world, sql
 from tests.conftest import Require
 
@@ -57,6 +61,7 @@ class Platform:
     transactions: Transactions
     client: Client
     world: World
+    store: Store
 
     def enrolment(self, path: Path, token: str, agent: str) -> Path:
         told = {
@@ -86,13 +91,15 @@ async def platform(
     codec = EncryptedPayloads(AccountKeys(keys, world.account))
     config["data_converter"] = data_converter(codec)
     client = Client(**config)
-    yield Platform(servers, authority, transactions, client, world)
+    yield Platform(servers, authority, transactions, client, world, store)
     await servers.stop(0)
 
 
 @asynccontextmanager
-async def running(home: Path, role: str, enrolment: Path | None) -> AsyncIterator[asyncio.subprocess.Process]:
-    argv = [sys.executable, "-m", "agent.main", role, "--home", str(home)]
+async def running(
+    home: Path, role: str, enrolment: Path | None, program: Sequence[str] = ("-m", "agent.main")
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    argv = [sys.executable, *program, role, "--home", str(home)]
     argv += ["--enrolment", str(enrolment)] if enrolment else []
     environment = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
     process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, env=environment)
@@ -274,3 +281,117 @@ async def test_a_used_token_ends_the_program_with_a_reason(platform: Platform, t
     enrolment = platform.enrolment(tmp_path / "enrolment.json", "stk_enrol_unknown", platform.world.site)
     async with running(tmp_path / "home", "site", enrolment) as process:
         assert await asyncio.wait_for(process.wait(), 30) == 1
+
+
+# Shape: a lease of two seconds; all the rest is the program as it is.
+HASTY = """
+import asyncio, sys
+from dataclasses import replace
+from agent import main, settings
+timings = settings.Timings(renew_s=0.2, ttl_s=2, grace_s=5, beat_s=0.5, call_s=1)
+asyncio.run(main.live(replace(settings.parse_arguments(sys.argv[1:]), timings=timings)))
+"""
+SLEEP = "15.25"
+SLOW = f'resource "terraform_data" "slow" {{\n  provisioner "local-exec" {{\n    command = "sleep {SLEEP}"\n  }}\n}}\n'
+
+
+def _sleepers() -> list[int]:
+    commands = {int(p.parent.name): p for p in Path("/proc").glob("[0-9]*/cmdline")}
+    found = []
+    for pid, path in commands.items():
+        with contextlib.suppress(OSError):
+            found += [pid] * (path.read_bytes() == f"sleep\0{SLEEP}\0".encode())
+    return found
+
+
+@dataclass
+class Applying:
+    """A test's provision whose machine takes its time, asked for as a workflow asks."""
+
+    platform: Platform
+    asked: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def begin(self) -> None:
+        packed = bundle(main__tf=SLOW)
+        key = f"code/{hashlib.sha256(packed).hexdigest()}.tar.gz"
+        await self.platform.store.put(key, packed)
+        spec = "UPDATE operations SET spec = jsonb_build_object('bundle', CAST(:k AS text))"
+        await sql(self.platform.transactions, spec, k=key)
+        await self.attempt(1)
+
+    async def attempt(self, n: int) -> None:
+        world, queue = self.platform.world, new_id()
+        key = StepKey(world.run, world.test, "apply", n, 1)
+        given = asdict(ApplyInput(ModuleInput(key, "local", "stack", {}, creates_only=True)))
+        await expect(self.platform.transactions, key, world.site, given)
+        self.asked.append(asyncio.create_task(self._ask(key, queue)))
+
+    async def _ask(self, key: StepKey, queue: str) -> None:
+        client, to = self.platform.client, site_queue(self.platform.world.site)
+        flows = Worker(client, task_queue=queue, workflows=[Look], workflow_runner=UnsandboxedWorkflowRunner())
+        async with flows:
+            with contextlib.suppress(WorkflowFailureError):
+                await client.execute_workflow(Look.run, args=[key, to], id=new_id(), task_queue=queue)
+
+    async def rows(self) -> list[tuple[object, ...]]:
+        read = "SELECT attempt, status, gone_by, (outcome->>'ok')::bool FROM steps ORDER BY attempt"
+        return await sql(self.platform.transactions, read)
+
+    async def until_rows(self, check: Callable[[list[tuple[object, ...]]], bool]) -> None:
+        async def look() -> bool:
+            return check(await self.rows())
+
+        await until(look, 90)
+
+    async def until_asleep(self) -> None:
+        async def look() -> bool:
+            return bool(_sleepers())
+
+        await until(look, 60)
+
+
+RECOVERED = (2, "done", None, True)
+
+
+async def test_a_site_agent_that_is_stopped_in_an_apply_leaves_it_to_its_next_life(
+    platform: Platform, temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    home, applying = tmp_path / "home", Applying(platform)
+    enrolment = platform.enrolment(tmp_path / "enrolment.json", platform.world.site_token, platform.world.site)
+    with temporal.with_time_skipping_disabled():
+        async with running(home, "site", enrolment) as process:
+            await applying.begin()
+            await applying.until_asleep()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 60) == 0
+        assert await applying.rows() == [(1, "gone", "stopped", None)]
+        assert _sleepers() == []
+        async with running(home, "site", None):
+            await applying.attempt(2)
+            await applying.until_rows(lambda rows: rows[1:] == [RECOVERED])
+        await asyncio.gather(*applying.asked)
+
+
+async def test_an_agent_that_slept_through_its_lease_ends_the_attempt_before_it_takes_the_next(
+    platform: Platform, temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    home, applying = tmp_path / "home", Applying(platform)
+    enrolment = platform.enrolment(tmp_path / "enrolment.json", platform.world.site_token, platform.world.site)
+    reaper = Reaper(platform.transactions, gone_after=timedelta(seconds=2))
+
+    async def reaped() -> bool:
+        return bool(await reaper.look())
+
+    with temporal.with_time_skipping_disabled():
+        async with running(home, "site", enrolment, ("-c", HASTY)) as process:
+            await applying.begin()
+            await applying.until_asleep()
+            before = _sleepers()
+            process.send_signal(signal.SIGSTOP)
+            await until(reaped)
+            await applying.attempt(2)
+            process.send_signal(signal.SIGCONT)
+            await applying.until_rows(lambda rows: rows[1:] == [RECOVERED])
+            assert await applying.rows() == [(1, "gone", "died", None), RECOVERED]
+            assert not set(before) & set(_sleepers())
+        await asyncio.gather(*applying.asked)
