@@ -32,7 +32,7 @@ class Earlier:
     def unpacked(cls, archive: bytes, place: Path) -> Earlier:
         code, environment = place / "code", place / "environment"
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(code, filter="data")
+            tar.extractall(code)
         bin_ = environment / "bin"
         bin_.mkdir(parents=True)
         for program in Path(sys.executable).parent.iterdir():
