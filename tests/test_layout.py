@@ -72,3 +72,8 @@ def test_what_the_first_311_lacks_is_not_used(file: Path) -> None:
     calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
     filtered = [n.lineno for n in calls if ast.unparse(n.func).endswith("extractall") and n.keywords]
     assert filtered == []
+
+
+def test_a_decision_has_a_number_of_its_own() -> None:
+    numbers = [p.name[:4] for p in (ROOT / "docs" / "decisions").glob("*.md")]
+    assert sorted(numbers) == [f"{n:04}" for n in range(1, len(numbers) + 1)]
