@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import workdir
 from agent.sandbox import bwrap
 from agent.sandbox.box import Box, Kind
 from agent.sandbox.launch import Order, command_line
@@ -74,9 +75,7 @@ def described(found: Isolation) -> dict[str, str]:
 def record(home: Path, found: Isolation) -> None:
     """Shape: `isolation.json` in the agent's home."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = home / ".isolation.json.part"
-    draft.write_text(json.dumps(described(found)))
-    draft.replace(home / "isolation.json")
+    workdir.write_private(home / "isolation.json", json.dumps(described(found)).encode())
 
 
 def required(found: Isolation, *, must: bool) -> Isolation:

@@ -98,7 +98,8 @@ def _s3(home: Home, config: Config) -> Component:
     keys = S3Keys(home.run("s3"), config.secrets["s3_secret"])
     keys.make()
     ports = {name: port for name, port in config.ports.items() if name.startswith("s3")}
-    argv = [program("weed"), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    # Its log files would lie open to everybody in /tmp; what it says is kept by the supervisor anyway.
+    argv = [program("weed"), "-logtostderr=true", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     argv += ["-filer", "-s3", f"-s3.config={credentials}"]
     for part in ("master", "volume", "filer"):
         argv += [f"-{part}.port={ports[f's3_{part}']}", f"-{part}.port.grpc={ports[f's3_{part}_grpc']}"]

@@ -100,6 +100,7 @@ def command(cluster: Cluster) -> list[str]:
         "port": str(cluster.port),
         # A socket's path may hold 107 bytes; a deep home would not fit, and loopback TCP is enough there.
         "unix_socket_directories": _socket_directory(cluster),
+        "unix_socket_permissions": "0700",
         "max_connections": "200",
         "shared_buffers": "64MB",
         "password_encryption": "scram-sha-256",

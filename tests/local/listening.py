@@ -1,5 +1,6 @@
 """What listens in a home, and what the documents say of it."""
 
+import ipaddress
 import re
 from pathlib import Path
 
@@ -29,11 +30,17 @@ def listening(home: Home) -> set[str]:
         component = _component(home, who.pid)
         for c in psutil.Process(who.pid).net_connections("inet"):
             if c.status == psutil.CONN_LISTEN:
-                assert c.laddr.ip in {"127.0.0.1", "::1"}, (component, c.laddr)
+                assert _is_loopback(c.laddr.ip), (component, c.laddr)
                 found.add(names.get(c.laddr.port) or f"{component} other port")
         if _inodes(who.pid) & sockets:
             found.add(f"{component} unix socket")
     return found
+
+
+def _is_loopback(address: str) -> bool:
+    """Also where a program of both families shows an IPv4 address as an IPv6 one."""
+    read = ipaddress.ip_address(address)
+    return (getattr(read, "ipv4_mapped", None) or read).is_loopback
 
 
 def _component(home: Home, pid: int) -> str:
