@@ -24,8 +24,11 @@ WEB_FILES := $(shell find $(ROOT)/web -type f -not -path '*/node_modules/*' -not
 WEB_BUILT := $(if $(WEB),$(ROOT)/.cache/web.built)
 PYTEST := $(BIN)/pytest
 # A run of tests ends, whatever a test does: after so many seconds, or so many without any test beginning or ending.
-TEST_LIMIT ?= 2400
-TEST_STALL ?= 700
+# Each of the two tiers takes less than 10 minutes on an idle machine of two cores. A hang in both ends within an hour,
+# with the names of the tests that ran: well before a server that gives a job 90 minutes ends it without a word.
+# TEST_STALL is longer than the longest that one test may take.
+TEST_LIMIT ?= 1800
+TEST_STALL ?= 960
 BOUNDED := $(BIN)/python -m tests.bounded --limit $(TEST_LIMIT) --stall $(TEST_STALL) --
 # Named, because every worker would collect all the others first.
 PLATFORM_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.(e2e|chaos)' -r tests --include='test_*.py' | sort)

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from stackly import log
 from stackly.db import Transactions
@@ -15,6 +16,27 @@ from stackly.events import troubles_store
 _log = log.get("engine")
 T = TypeVar("T")
 
+# What nobody foresaw is rarely over soon, and each try fills the log.
+UNFORESEEN_CAP = timedelta(minutes=15)
+
+# What Temporal says of one workflow or one call, and not of itself.
+_OF_ONE = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.NOT_FOUND,
+        RPCStatusCode.ALREADY_EXISTS,
+        RPCStatusCode.PERMISSION_DENIED,
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.OUT_OF_RANGE,
+        RPCStatusCode.UNIMPLEMENTED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.DATA_LOSS,
+        RPCStatusCode.UNKNOWN,
+    }
+)
+# One that gets no answer is not yet an outage: each such try costs a deadline.
+_IN_A_ROW = 3
+
 
 def reason(error: BaseException) -> str:
     """What people are shown. Temporal's own sentence is passed on: it names the call that found nobody."""
@@ -22,10 +44,12 @@ def reason(error: BaseException) -> str:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Something that all acts need is away: there is no use in trying the next one now."""
+    """Something that all acts need is away: there is little use in trying the next one now."""
+    if isinstance(error, RPCError):
+        return error.status not in _OF_ONE
     if isinstance(error, OSError) and of_os(error) is not None:
         return True
-    return isinstance(error, Unavailable | RPCError | TimeoutError | ConnectionError)
+    return isinstance(error, Unavailable | TimeoutError | ConnectionError)
 
 
 async def note(transactions: Transactions, act: str, about: str, error: BaseException) -> None:
@@ -58,8 +82,19 @@ async def each(
     do: Callable[[T], Awaitable[object]],
     name: Callable[[T], str] = str,
 ) -> int:
-    """Do it for each item, whatever becomes of another. Returns how many gave something true. Raises: as `one`."""
-    done = 0
+    """Do it for each item, whatever becomes of another. Returns how many gave something true.
+
+    Raises: as `one`, once all were tried, or so many in a row failed so that there is no use in going on.
+    """
+    done, in_a_row, outage = 0, 0, None
     for item in items:
-        done += bool(await one(transactions, act, name(item), partial(do, item)))
+        try:
+            done += bool(await one(transactions, act, name(item), partial(do, item)))
+            in_a_row = 0
+        except Exception as e:  # noqa: BLE001 - raised below
+            outage, in_a_row = outage or e, in_a_row + 1
+            if in_a_row == _IN_A_ROW:
+                break
+    if outage is not None:
+        raise outage
     return done

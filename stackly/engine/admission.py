@@ -4,12 +4,14 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.exc import DBAPIError
+
 from stackly import db, log
 from stackly.agents import service as agents
 from stackly.approvals import store as approvals
 from stackly.approvals.model import ApprovalRequest
 from stackly.db import Session, Transactions
-from stackly.engine import standing
+from stackly.engine import acts, standing
 from stackly.engine.digests import benchmark_digest
 from stackly.engine.judging import facts_for, judge, request_approval
 from stackly.engine.policies import PolicyBook
@@ -64,13 +66,24 @@ async def admit(transactions: Transactions, account: str, book: PolicyBook, limi
         await stacks.lock_states(session, sorted({r.state for r in found}))
         held = await queue.lock_waiting(session, sorted(r.id for r in found))
         admitted: list[str] = []
-        for run in found:
-            if run.id in held and await _consider(session, held[run.id], book, has_room=len(admitted) < room):
-                admitted.append(run.id)
+        failed: dict[str, Exception] = {}
+        for run in (one.id for one in found if one.id in held):
+            try:
+                # What one run's look wrote before it failed must not stay, and what others wrote must.
+                async with session.begin_nested():
+                    if await _consider(session, store.as_run(held[run]), book, has_room=len(admitted) < room):
+                        admitted.append(run)
+            except Exception as e:
+                if acts.is_outage(e) or (isinstance(e, DBAPIError) and db.kind_of(e) is not None):
+                    raise
+                failed[run] = e
+                await queue.put_off(session, run, acts.reason(e), first=LOOK_AGAIN, cap=acts.UNFORESEEN_CAP)
         if len(found) == BATCH:  # more may wait: they were not looked at
             await events.ring(session, Bell.ADMIT, account)
     for run_id in admitted:
         _log.info("run.admitted", run_id=run_id, account_id=account)
+    for run_id, error in failed.items():
+        await acts.note(transactions, "admit", run_id, error)
     return admitted
 
 

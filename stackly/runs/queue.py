@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
 
-from stackly.db import Session
+from stackly.db import Session, notify
 from stackly.runs.model import WAYS, Run
 from stackly.runs.store import OPEN, as_run
 
@@ -33,7 +35,15 @@ async def starting_in_all(session: Session) -> int:
     return count
 
 
-async def admissible(session: Session, account: str, *, limit: int) -> list[Run]:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A waiting run, not read yet: a row that cannot be read must cost no other its turn."""
+
+    id: str
+    state: str
+
+
+async def admissible(session: Session, account: str, *, limit: int) -> list[Candidate]:
     """Waiting runs whose state is free and whose time has come, in order of priority and age, one a state."""
     rows = await session.execute(
         text(
@@ -46,28 +56,50 @@ async def admissible(session: Session, account: str, *, limit: int) -> list[Run]
         ),
         {"account": account, "limit": limit},
     )
-    return [as_run(r) for r in rows.mappings()]
+    return [Candidate(r["id"], r["state"]) for r in rows.mappings()]
 
 
-async def lock_waiting(session: Session, runs: Sequence[str]) -> dict[str, Run]:
+async def lock_waiting(session: Session, runs: Sequence[str]) -> dict[str, RowMapping]:
+    """Shape: id -> its row as it is now, for `as_run`; what no longer waits is absent."""
     rows = await session.execute(
         text(f"SELECT * FROM operations WHERE id = ANY(:ids) AND epoch IS NULL AND {OPEN} ORDER BY id FOR UPDATE"),
         {"ids": list(runs)},
     )
-    return {r["id"]: as_run(r) for r in rows.mappings()}
+    return {r["id"]: r for r in rows.mappings()}
+
+
+async def put_off(session: Session, run: str, reason: str, *, first: timedelta, cap: timedelta) -> None:
+    """What nobody foresaw: its next look comes after as long as it has waited so, at least `first`, at most `cap`."""
+    await session.execute(
+        text(
+            "UPDATE operations SET blocker = 'policy', waiting_reason = :reason,"
+            " since = CASE WHEN waiting_reason = :reason THEN since ELSE clock_timestamp() END,"
+            " next_check = clock_timestamp() + least(CAST(:cap AS interval), greatest(CAST(:first AS interval),"
+            "   CASE WHEN waiting_reason = :reason THEN clock_timestamp() - since END)) WHERE id = :id"
+        ),
+        {"id": run, "reason": reason, "first": first, "cap": cap},
+    )
+    await notify(session, "run", run)
+
+
+async def prolong(session: Session, run: str, *, by: timedelta) -> None:
+    """It could not be ended at its deadline: that is tried again."""
+    await session.execute(
+        text("UPDATE operations SET deadline = clock_timestamp() + :by WHERE id = :id"), {"id": run, "by": by}
+    )
 
 
 async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]]:
-    """Waiting runs whose state has a current run: what they wait for has a name, and so has what holds that up.
+    """Queued runs whose state has a current run: what they wait for has a name, and so has what holds that up.
 
     Shape: (run, current run's id).
     """
     rows = await session.execute(
         text(
-            f"SELECT o.*, c.id AS current FROM operations o JOIN operations c ON c.state = o.state"
+            "SELECT o.*, c.id AS current FROM operations o JOIN operations c ON c.state = o.state"
             " AND c.epoch IS NOT NULL AND c.kind IN ('deploy','benchmark','destroy')"
             " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
-            f" WHERE o.account = :account AND o.epoch IS NULL AND o.{OPEN}"
+            " WHERE o.account = :account AND o.epoch IS NULL AND o.status = 'queued'"
             " AND (o.blocker <> 'queue' OR coalesce(o.waiting_reason, '') NOT LIKE '%' || c.id || '%' OR EXISTS"
             "   (SELECT 1 FROM obligations b WHERE b.run = c.id AND b.status = 'open' AND b.ladder > 0"
             "    AND coalesce(o.waiting_reason, '') NOT LIKE '%' || b.id || '%')) LIMIT 100"
@@ -119,16 +151,24 @@ async def accounts_with_due(session: Session) -> list[str]:
     return [r.account for r in rows]
 
 
-async def expired(session: Session, *, limit: int, run: str | None = None) -> list[Run]:
-    """Waiting runs past their deadline, locked; with `run`, only that one. Nothing waits for ever (R5)."""
+_EXPIRED = f"epoch IS NULL AND {OPEN} AND deadline <= clock_timestamp()"
+
+
+async def expired(session: Session, *, limit: int) -> list[str]:
+    """Waiting runs past their deadline. Nothing waits for ever (R5)."""
     rows = await session.execute(
-        text(
-            f"SELECT * FROM operations WHERE epoch IS NULL AND {OPEN} AND deadline <= clock_timestamp()"
-            " AND (CAST(:run AS text) IS NULL OR id = :run) ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED"
-        ),
-        {"limit": limit, "run": run},
+        text(f"SELECT id FROM operations WHERE {_EXPIRED} ORDER BY deadline, id LIMIT :limit"), {"limit": limit}
     )
-    return [as_run(r) for r in rows.mappings()]
+    return list(rows.scalars())
+
+
+async def lock_expired(session: Session, run: str) -> Run | None:
+    """None where it no longer is past its deadline, or another has it."""
+    rows = await session.execute(
+        text(f"SELECT * FROM operations WHERE {_EXPIRED} AND id = :run FOR UPDATE SKIP LOCKED"), {"run": run}
+    )
+    row = rows.mappings().one_or_none()
+    return None if row is None else as_run(row)
 
 
 @dataclass(frozen=True, slots=True)

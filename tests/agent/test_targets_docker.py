@@ -120,6 +120,21 @@ async def test_boot_makes_addresses_that_others_join_and_remove_takes_all_of_it(
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("ends_at", ["2031-01-02T03:04:05.000000Z", ""])
+async def test_all_that_a_machine_has_says_when_its_tests_budget_ends(
+    site: SiteWork, client: Any, context: FakeContext, tmp_path: Path, ends_at: str
+) -> None:
+    await site.boot(BootInput(context.key, "docker", CIDR, MACHINES[:1], ends_at), context)
+    ours = {"label": f"stackly.run={context.key.run}"}
+    made = [c.labels for c in client.containers.list(all=True, filters=ours)]
+    made += [n.attrs["Labels"] for n in client.networks.list(filters=ours)]
+    wanted = {"stackly.expires": ends_at} if ends_at else {}
+    assert [{k: v for k, v in each.items() if k == "stackly.expires"} for each in made] == [wanted] * 2
+    file = tmp_path / "home" / "docker-machines" / f"{context.key.run}.tpcb.db" / "enrolment.json"
+    assert json.loads(file.read_bytes()).get("ends_at") == (ends_at or None), "for the containers that its agent starts"
+
+
+@pytest.mark.real
 async def test_a_second_boot_keeps_containers_and_agents(site: SiteWork, client: Any, context: FakeContext) -> None:
     await boot(site, context)
     before = {i.id for i in await inventory(site)}

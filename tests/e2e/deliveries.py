@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import sqlite3
 from dataclasses import dataclass, replace
 
@@ -19,6 +21,7 @@ class Captured:
     url: str
     headers: dict[str, str]
     body: bytes
+    secret: str
 
     def send(self) -> int:
         return httpx.post(self.url, content=self.body, headers=self.headers, timeout=60).status_code
@@ -26,6 +29,11 @@ class Captured:
     def another(self) -> Captured:
         """The same push, told under a GUID of its own."""
         return replace(self, headers={**self.headers, "X-GitHub-Delivery": ids.new_id()})
+
+    def padded(self, size: int) -> Captured:
+        """The same push with so many bytes more, which nothing makes fewer, under a GUID of its own."""
+        body = json.dumps({**json.loads(self.body), "padding": random.randbytes(size // 2).hex()}).encode()
+        return replace(self, headers=_headers(ids.new_id(), self.secret, body), body=body)
 
 
 def captured(house: House, repo: Repository) -> list[Captured]:
@@ -37,7 +45,7 @@ def captured(house: House, repo: Repository) -> list[Captured]:
             " WHERE r.name = ? AND d.event = 'push' ORDER BY d.id",
             (repo.name,),
         ).fetchall()
-    return [Captured(url, _headers(guid, secret, body), body) for guid, body, secret, url in found]
+    return [Captured(url, _headers(guid, secret, body), body, secret) for guid, body, secret, url in found]
 
 
 def _headers(guid: str, secret: str, body: bytes) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from sqlalchemy import text
@@ -15,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from stackly import db
 from stackly.db import Transactions
 from stackly.engine.admission import Limits
+from stackly.engine.contracts.steps import CONTROL_QUEUE
 from stackly.engine.dispatcher.outbox import Dispatch, drain
 from stackly.engine.policies import PolicyBook
 from stackly.runs import store
@@ -34,6 +36,12 @@ class Handle:
         await self.temporal.reached(self.workflow_id)
         self.temporal.rung[self.workflow_id] += 1
 
+    async def describe(self, **_: Any) -> SimpleNamespace:
+        """It runs, and is ours."""
+        await self.temporal.reached(self.workflow_id)
+        kind = self.temporal.kinds[self.workflow_id]
+        return SimpleNamespace(close_time=None, workflow_type=kind, task_queue=CONTROL_QUEUE)
+
 
 class HeardTemporal:
     """Stands for Temporal where only its being called matters. Shape: `away` are ids that time out."""
@@ -41,10 +49,12 @@ class HeardTemporal:
     def __init__(self) -> None:
         self.started: Counter[str] = Counter()
         self.rung: Counter[str] = Counter()
+        self.kinds: dict[str, str] = {}
         self.away: set[str] = set()
 
-    async def start_workflow(self, _name: str, *_args: Any, id: str, **_: Any) -> None:  # noqa: A002 - Temporal's name
+    async def start_workflow(self, name: str, *_args: Any, id: str, **_: Any) -> None:  # noqa: A002 - Temporal's name
         await self.reached(id)
+        self.kinds[id] = name
         self.started[id] += 1
 
     def get_workflow_handle(self, workflow_id: str) -> Handle:
@@ -80,6 +90,10 @@ class Rows(World):
             for event in events:
                 moved = await store.transition(session, moved, event, at=await db.now(session))
             return moved
+
+    async def row(self, sql: str, **values: Any) -> tuple[Any, ...]:
+        async with self.transactions() as session:
+            return tuple((await session.execute(text(sql), values)).one())
 
     async def execute(self, sql: str, **values: Any) -> None:
         async with self.transactions() as session:

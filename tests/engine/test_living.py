@@ -5,7 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from stackly.engine.dispatcher import __main__ as dispatcher
 from stackly.engine.dispatcher import bells, reconciler
@@ -15,6 +17,7 @@ from stackly.events import store as events
 from stackly.events import troubles_store
 from stackly.events.model import Bell
 from stackly.runs import queue
+from stackly.runs.model import RunStatus
 from stackly.runs.queue import Carried
 from tests.engine.rows import Rows
 
@@ -105,3 +108,72 @@ async def test_a_row_that_cannot_be_reconciled_holds_no_other_up(rows: Rows, mon
     assert await reconciler.reconcile(rows.dispatch) == 1
     assert looked == ["bad", "good"]
     assert await _counted(rows) == {"reconcile": 1}
+
+
+# What a defect, a hand in the database or an earlier release may leave in a row, each read by another part of `admit`.
+POISON = {
+    "spec": "spec = '{}'",
+    "shape": "spec = '[]'",
+    "trigger": "trigger = '\"x\"'",
+    "status": "status = 'of a newer release'",
+    "tests": "spec = jsonb_set(spec, '{suite,tests}', '7')",
+    "policies": "spec = jsonb_set(spec, '{policies}', '[{\"name\": 1}]')",
+}
+
+
+@pytest.mark.parametrize("poison", POISON)
+async def test_a_waiting_run_that_cannot_be_judged_costs_itself(rows: Rows, poison: str) -> None:
+    bad = await rows.asked(1, state="bad")
+    good = await rows.asked(2, state="good")
+    async with rows.transactions() as session:
+        await session.execute(text(f"UPDATE operations SET {POISON[poison]} WHERE id = :r"), {"r": bad.id})
+    await rows.drained()
+    assert (await rows.run(good.id)).status is RunStatus.STARTING
+    status, reason = await rows.row("SELECT status, waiting_reason FROM operations WHERE id = :r", r=bad.id)
+    assert status != "starting"
+    assert "unforeseen" in reason
+    assert await rows.scalar("SELECT next_check > clock_timestamp() FROM operations WHERE id = :r", r=bad.id)
+    assert await _counted(rows) == {"admit": 1}
+
+
+@pytest.mark.parametrize("poison", POISON)
+async def test_a_run_past_its_deadline_that_cannot_be_ended_costs_itself(rows: Rows, poison: str) -> None:
+    bad = await rows.asked(1, state="bad")
+    good = await rows.asked(2, state="good")
+    async with rows.transactions() as session:
+        await session.execute(text(f"UPDATE operations SET {POISON[poison]} WHERE id = :r"), {"r": bad.id})
+        await session.execute(text("UPDATE operations SET deadline = clock_timestamp() - interval '1 minute'"))
+    await reconciler.expire(rows.dispatch)
+    assert (await rows.run(good.id)).status is RunStatus.FAILED
+
+
+async def test_a_run_behind_another_that_cannot_be_read_holds_no_account_up(rows: Rows) -> None:
+    current = await rows.asked(1, state="bad")
+    await rows.drained()
+    behind = await rows.asked(2, state="bad", slot="refs/heads/other", cause="push:refs/heads/other")
+    good = await rows.asked(3, state="good")
+    assert (await rows.run(current.id)).status is RunStatus.STARTING
+    await rows.execute("UPDATE operations SET status = 'of a newer release' WHERE id = :r", r=behind.id)
+    await rows.drained()
+    assert (await rows.run(good.id)).status is RunStatus.STARTING
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED])
+async def test_what_temporal_refuses_of_one_workflow_holds_no_other_up(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, status: RPCStatusCode
+) -> None:
+    looked: list[str] = []
+
+    async def found(*_: Any, **__: Any) -> list[Carried]:
+        return [Carried(run, "", 0, overdue=False) for run in ("bad", "good")]
+
+    async def one(_dispatch: Any, row: Carried) -> bool:
+        looked.append(row.run)
+        if row.run == "bad":
+            raise RPCError("not this one", status, b"")
+        return True
+
+    monkeypatch.setattr(queue, "carried", found)
+    monkeypatch.setattr(reconciler, "_reconcile", one)
+    assert await reconciler.reconcile(rows.dispatch) == 1
+    assert looked == ["bad", "good"]

@@ -137,7 +137,8 @@ async def _missed(rows: Rows, look: Look) -> int:
 
         async def queues() -> bool:
             async with rows.transactions() as session:
-                new = await rows.new_run(session, 2, RunKind.DEPLOY, state=f"s{n}")
+                # Of another branch: a push of the same one would replace the run that is ending, and wait for its row.
+                new = await rows.new_run(session, 2, RunKind.DEPLOY, state=f"s{n}", slot="b", cause="push:b")
                 await service.create_run(session, new)
                 await written.wait()
                 return await look(session, run.state)

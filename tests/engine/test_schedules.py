@@ -1,10 +1,18 @@
 """The sweep's schedule: one, whoever makes it; as the settings say; and it starts the sweep."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -48,6 +56,47 @@ async def test_dispatchers_that_start_together_make_one_schedule_and_a_changed_s
         await handle.delete()
     with pytest.raises(RPCError):
         await handle.describe()
+
+
+def _evil(schedule: Schedule) -> None:
+    schedule.action = ScheduleActionStartWorkflow("Evil", id="evil", task_queue="nobody")
+
+
+def _never(schedule: Schedule) -> None:
+    schedule.spec = ScheduleSpec()
+
+
+def _paused(schedule: Schedule) -> None:
+    schedule.state.paused = True
+
+
+def _used_up(schedule: Schedule) -> None:
+    schedule.state.limited_actions, schedule.state.remaining_actions = True, 0
+
+
+@pytest.mark.parametrize("spoil", [_evil, _never, _paused, _used_up])
+async def test_a_schedule_that_sweeps_nothing_is_put_right(
+    client: Client, account: str, spoil: Callable[[Schedule], None]
+) -> None:
+    every, handle = timedelta(hours=10), client.get_schedule_handle(sweep_schedule_id(account))
+    await ensure_sweep(client, account, every)
+    try:
+        good = (await handle.describe()).schedule
+
+        def change(given: ScheduleUpdateInput) -> ScheduleUpdate:
+            spoil(given.description.schedule)
+            return ScheduleUpdate(given.description.schedule)
+
+        await handle.update(change)
+        spoilt = (await handle.describe()).schedule
+        await ensure_sweep(client, account, every)
+        right = (await handle.describe()).schedule
+    finally:
+        await handle.delete()
+    for one in (good, spoilt, right):  # sealed anew each time
+        if isinstance(one.action, ScheduleActionStartWorkflow):
+            one.action.args = []
+    assert right == good != spoilt
 
 
 async def test_the_schedule_starts_sweeps(temporal: WorkflowEnvironment, client: Client, account: str) -> None:

@@ -11,7 +11,9 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id
+from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id
+from stackly.engine.contracts.sweep import look_workflow_id
+from stackly.engine.dispatcher import bells
 from stackly.runs.model import Run, RunStatus
 from tests.engine.world import World, agents, control, dispatching
 
@@ -25,6 +27,30 @@ async def platform(world: World) -> AsyncIterator[World]:
 @pytest.fixture
 async def stranger(world: World) -> Client:
     return await Client.connect(world.client.service_client.config.target_host, namespace=world.client.namespace)
+
+
+@pytest.mark.parametrize("queue", ["nobody", CONTROL_QUEUE])
+@pytest.mark.parametrize(
+    ("ring", "workflow_id"),
+    [
+        (bells.sync_repo, sync_workflow_id("r1")),
+        (bells.look_at_repo, look_workflow_id("repo/r1")),
+        (bells.look_at_installation, look_workflow_id("installation/r1")),
+    ],
+)
+async def test_a_ring_that_a_squatter_heard_starts_ours(
+    world: World, stranger: Client, ring: bells.Act, workflow_id: str, queue: str
+) -> None:
+    kind = "RepoSync" if queue == "nobody" else "Evil"
+    await stranger.start_workflow(kind, "evil", id=workflow_id, task_queue=queue)
+    await ring(world.client, "r1")
+    found = await world.client.get_workflow_handle(workflow_id).describe()
+    try:
+        assert found.close_time is None
+        assert (found.workflow_type, found.task_queue) != (kind, queue)
+        assert found.task_queue == CONTROL_QUEUE
+    finally:
+        await world.client.get_workflow_handle(workflow_id).terminate()
 
 
 _AGED = text("UPDATE operations SET since = since - make_interval(mins => 1) WHERE id = :r")

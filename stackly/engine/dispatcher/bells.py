@@ -10,6 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id, test_workflow_id
 from stackly.engine.contracts.sweep import look_workflow_id
+from stackly.engine.dispatcher.carrying import Carrier, carrier
 from stackly.events.model import Bell
 
 # Starts and signals only, and none may block the others (ENGINE rule 20).
@@ -19,25 +20,33 @@ Act = Callable[[Client, str], Awaitable[None]]
 
 
 async def sync_repo(client: Client, repo: str) -> None:
-    await client.start_workflow(
-        "RepoSync",
-        repo,
-        id=sync_workflow_id(repo),
-        task_queue=CONTROL_QUEUE,
-        start_signal="ring",
-        rpc_timeout=DEADLINE,
-    )
+    await _ring_or_start(client, "RepoSync", repo, sync_workflow_id(repo))
 
 
 async def look_at(client: Client, about: str) -> None:
+    await _ring_or_start(client, "Look", about, look_workflow_id(about))
+
+
+async def _ring_or_start(client: Client, kind: str, about: str, workflow_id: str) -> None:
+    """No row is behind it for a reconciler to compare: a stranger's workflow of that id, which heard it, gives way."""
+    await _start_ringing(client, kind, about, workflow_id)
+    if await carrier(client, workflow_id, kind, timeout=DEADLINE) is Carrier.STRANGER:
+        await terminate(client, workflow_id)
+        await _start_ringing(client, kind, about, workflow_id)
+
+
+async def _start_ringing(client: Client, kind: str, about: str, workflow_id: str) -> None:
     await client.start_workflow(
-        "Look",
-        about,
-        id=look_workflow_id(about),
-        task_queue=CONTROL_QUEUE,
-        start_signal="ring",
-        rpc_timeout=DEADLINE,
+        kind, about, id=workflow_id, task_queue=CONTROL_QUEUE, start_signal="ring", rpc_timeout=DEADLINE
     )
+
+
+async def terminate(client: Client, workflow_id: str) -> None:
+    try:
+        await client.get_workflow_handle(workflow_id).terminate("its row asks for another", rpc_timeout=DEADLINE)
+    except RPCError as e:
+        if e.status is not RPCStatusCode.NOT_FOUND:
+            raise
 
 
 async def look_at_repo(client: Client, repo: str) -> None:

@@ -24,8 +24,6 @@ BATCH = 100
 AT_ONCE = 16
 BACKOFF_FIRST = timedelta(milliseconds=500)
 BACKOFF_CAP = timedelta(seconds=30)
-# What nobody foresaw is rarely over soon, and each try fills the log.
-UNFORESEEN_CAP = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _kind(bell: Doorbell) -> str:
 
 async def _later(dispatch: Dispatch, bell: Doorbell, error: Exception) -> None:
     """A back-off of its own for every key: one that cannot be reached holds no other up."""
-    cap = BACKOFF_CAP if acts.is_outage(error) else UNFORESEEN_CAP
+    cap = BACKOFF_CAP if acts.is_outage(error) else acts.UNFORESEEN_CAP
     delay = min(BACKOFF_FIRST * 2 ** min(bell.attempts, 11), cap)
     try:
         async with dispatch.transactions() as session:

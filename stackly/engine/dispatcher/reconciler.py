@@ -3,16 +3,13 @@
 from contextlib import suppress
 from datetime import timedelta
 
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
-
 from stackly import db, log
 from stackly.db import Session
 from stackly.engine import acts, expecting, teardowns
 from stackly.engine.contracts.steps import run_workflow_id, test_workflow_id
 from stackly.engine.dispatcher import bells
 from stackly.engine.dispatcher.carrying import Carrier, carrier
-from stackly.engine.dispatcher.outbox import UNFORESEEN_CAP, Dispatch
+from stackly.engine.dispatcher.outbox import Dispatch
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.runs import queue, store
@@ -52,7 +49,7 @@ async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
     if found is Carrier.CARRIES and not (row.overdue or row.outdated):
         return False
     if found in {Carrier.CARRIES, Carrier.STRANGER}:
-        await _terminate(dispatch.client, _workflow_id(row))
+        await bells.terminate(dispatch.client, _workflow_id(row))
     if row.overdue or (row.restarts >= MAX_RESTARTS and not row.outdated):
         await _give_up(dispatch, row)
         return True
@@ -69,14 +66,6 @@ async def _reconcile(dispatch: Dispatch, row: Carried) -> bool:
     else:
         await bells.start_run(dispatch.client, row.run, again=True)
     return True
-
-
-async def _terminate(client: Client, workflow_id: str) -> None:
-    try:
-        await client.get_workflow_handle(workflow_id).terminate("its row asks for another", rpc_timeout=bells.DEADLINE)
-    except RPCError as e:
-        if e.status is not RPCStatusCode.NOT_FOUND:
-            raise
 
 
 async def _still_open(session: Session, row: Carried) -> bool:
@@ -135,7 +124,7 @@ async def _sweep(dispatch: Dispatch, obligation: Obligation) -> bool:
 async def _delay(dispatch: Dispatch, obligation: Obligation) -> None:
     with suppress(Exception):  # the first error is the one to tell
         async with dispatch.transactions() as session:
-            await obligations.renew(session, obligation.state, await db.now(session) + UNFORESEEN_CAP)
+            await obligations.renew(session, obligation.state, await db.now(session) + acts.UNFORESEEN_CAP)
 
 
 async def _ask_destroy(dispatch: Dispatch, obligation: Obligation) -> bool:
@@ -155,13 +144,24 @@ async def _is_carried(session: Session, state: str) -> bool:
 async def expire(dispatch: Dispatch) -> int:
     """Waiting runs past their deadline end, with what they waited for as the reason."""
     async with dispatch.transactions() as session:
-        runs = [run.id for run in await queue.expired(session, limit=100)]
+        runs = await queue.expired(session, limit=100)
     return await acts.each(dispatch.transactions, "expire", runs, lambda run: _expire(dispatch, run))
 
 
 async def _expire(dispatch: Dispatch, run_id: str) -> bool:
+    try:
+        return await _end_expired(dispatch, run_id)
+    except Exception as e:
+        if not acts.is_outage(e):
+            with suppress(Exception):  # the first error is the one to tell
+                async with dispatch.transactions() as session:
+                    await queue.prolong(session, run_id, by=acts.UNFORESEEN_CAP)
+        raise
+
+
+async def _end_expired(dispatch: Dispatch, run_id: str) -> bool:
     async with dispatch.transactions() as session:
-        run = next(iter(await queue.expired(session, limit=1, run=run_id)), None)
+        run = await queue.lock_expired(session, run_id)
         if run is None:
             return False
         at = await db.now(session)

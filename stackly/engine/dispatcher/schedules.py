@@ -53,7 +53,7 @@ async def ensure_sweep(client: Client, account: str, every: timedelta) -> None:
             raise
         await _create(client, account, wanted)
         return
-    if found.schedule.spec.intervals == wanted.spec.intervals and found.schedule.spec.jitter == wanted.spec.jitter:
+    if _does(found.schedule) == _does(wanted):
         return
 
     def change(_: ScheduleUpdateInput) -> ScheduleUpdate:
@@ -61,6 +61,13 @@ async def ensure_sweep(client: Client, account: str, every: timedelta) -> None:
 
     await handle.update(change, rpc_timeout=bells.DEADLINE)
     _log.info("schedule.changed", schedule=sweep_schedule_id(account))
+
+
+def _does(schedule: Schedule) -> list[object]:
+    """What a stranger on Temporal's port, or an earlier release, may have made another: a pause stops all sweeps."""
+    action, spec, state = schedule.action, schedule.spec, schedule.state
+    starts = [getattr(action, name, None) for name in ("workflow", "id", "task_queue", "run_timeout")]
+    return [*starts, spec.intervals, spec.jitter, schedule.policy, state.paused, state.limited_actions]
 
 
 async def _create(client: Client, account: str, wanted: Schedule) -> None:
