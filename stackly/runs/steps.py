@@ -5,7 +5,7 @@ Locks are taken state before operation before step (rule 10).
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
 
 from stackly.db import Session
-from stackly.runs.holds import Lock, Refusal, hold_of
+from stackly.runs.holds import Hold, Lock, Refusal, hold_of
 
 K = TypeVar("K")
 
@@ -248,9 +248,27 @@ async def end(
 
 async def _is_uncancelled(session: Session, key: StepKey, outcome: Mapping[str, Any]) -> bool:
     """Whether it calls itself cancelled where the cancel column is not set."""
-    if outcome.get("ok") or outcome.get("slug") != "cancelled":
+    if not _calls_itself_cancelled(outcome):
         return False
     return not (await hold_of(session, key.run, key.test)).is_cancelled_for(key.step)
+
+
+def _calls_itself_cancelled(outcome: Mapping[str, Any]) -> bool:
+    return not outcome.get("ok") and outcome.get("slug") == "cancelled"
+
+
+async def without_false_cancel(session: Session, hold: Hold, found: StepRecord) -> StepRecord:
+    """The row, and gone where its stored outcome calls itself cancelled and nobody cancelled.
+
+    An earlier release stored that of agents that were stopped. The caller locked the run.
+    """
+    if not _calls_itself_cancelled(found.outcome or {"ok": True}) or hold.is_cancelled_for(found.id.step):
+        return found
+    await session.execute(
+        text(f"UPDATE steps SET status = 'gone', gone_by = 'stopped', outcome = NULL WHERE {_WHERE}"),
+        found.id._asdict(),
+    )
+    return replace(found, status="gone", gone_by=Interruption.STOPPED, outcome=None)
 
 
 async def _interrupt(session: Session, key: StepKey, agent: str, process: str, why: Interruption) -> bool:

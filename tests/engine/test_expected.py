@@ -174,6 +174,24 @@ async def test_a_cancel_after_the_gate_refuses_the_apply(deploy: Deploy) -> None
     assert (await begin(deploy)).refusal is Refusal.CANCELLED
 
 
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_a_stored_cancelled_is_one_only_where_somebody_cancelled(deploy: Deploy, cancels: bool) -> None:
+    """Whoever stored it, in whatever release: the cancel column alone is a cancel."""
+    await let_through(deploy)
+    await begin(deploy)
+    await open_phase(deploy.rows, deploy.id, "apply")
+    stored = """'{"ok": false, "kind": "Conflict", "slug": "cancelled", "detail": "cancelled"}'"""
+    await deploy.rows.execute(f"UPDATE steps SET status = 'done', outcome = {stored} WHERE step = 'apply'")
+    if cancels:
+        await deploy.rows.execute("UPDATE operations SET cancel_requested = true")
+    found = await ask(deploy, "apply")
+    assert found.key is not None
+    assert (found.status, found.key.attempt) == (("done", 1) if cancels else ("expected", 2))
+    if not cancels:
+        assert (await deploy.run()).status is RunStatus.APPLYING
+        assert await deploy.rows.scalar("SELECT gone_by FROM steps WHERE attempt = 1") == "stopped"
+
+
 async def test_asking_again_writes_nothing_more(rows: Rows) -> None:
     run = await rows.asked(1, RunKind.DEPLOY)
     await rows.drained()
