@@ -92,7 +92,9 @@ def _where(found: Json) -> str:
         ("isolation", (found.get("isolation") or {}).get("note")),
         ("next", "stackly demo"),
     ]
-    return f"Stackly {'was running already' if found['adopted'] else 'runs'}.\n{facts(said)}"
+    how = "was running already" if found["adopted"] else "runs"
+    replaced = " Its parts ran other code, and were started anew; runs go on." if found["replaced"] else ""
+    return f"Stackly {how}.{replaced}\n{facts(said)}"
 
 
 def down(

@@ -54,11 +54,14 @@ class Component:
     # So long one may be neither ready nor getting on; who gets on has all the time it takes.
     ready_s: float = 60.0
     health: Health | None = None
+    code: str = ""  # of ours that it runs; '' for a program of others
+    decides: bool = False  # what becomes of runs: it ends before those do whose word it acts upon
 
     @property
     def digest(self) -> str:
-        """A running one is adopted only when it was started by the same command."""
-        return hashlib.sha256(json.dumps([self.argv, str(self.cwd)]).encode()).hexdigest()[:16]
+        """A running one is adopted only when it was started by the same command, on the same code."""
+        started = [self.argv, str(self.cwd), *([self.code] if self.code else [])]
+        return hashlib.sha256(json.dumps(started).encode()).hexdigest()[:16]
 
 
 @dataclass

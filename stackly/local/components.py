@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from stackly.errors import Unavailable
-from stackly.local import postgres
+from stackly.local import postgres, release
 from stackly.local.component import Component, both, connected, http_ok, keeps_files, readiness, tcp
 from stackly.local.home import Config, Home, write_private
 from stackly.local.s3_keys import NO_ORIGIN, S3Keys
@@ -138,6 +138,7 @@ def _hub(home: Home, config: Config) -> Component:
     return Component(
         name="hub",
         argv=argv,
+        code=release.fingerprint(),
         cwd=home.run("hub"),
         address=config.address("hub"),
         ready=http_ok(port, "/"),
@@ -149,6 +150,7 @@ def _api(home: Home, config: Config) -> Component:
     return Component(
         name="api",
         argv=_python("stackly.api.main"),
+        code=release.fingerprint(),
         cwd=home.run("api"),
         address=config.address("api"),
         ready=http_ok(config.ports["api"], "/readyz", range(200, 300)),
@@ -163,6 +165,7 @@ def _gateway(home: Home, config: Config) -> Component:
     return Component(
         name="gateway",
         argv=_python("stackly.api.grpc.main"),
+        code=release.fingerprint(),
         cwd=home.run("gateway"),
         address=config.address("gateway"),
         ready=http_ok(config.ports["gateway_health"], "/readyz", range(200, 300)),
@@ -175,6 +178,8 @@ def _worker(home: Home, config: Config, name: str, module: str) -> Component:
     return Component(
         name=name,
         argv=_python(module),
+        code=release.fingerprint(),
+        decides=True,
         cwd=home.run(name),
         address=config.address("temporal"),  # it listens nowhere: this is where it polls
         ready=connected(config.ports["temporal"]),
@@ -189,6 +194,7 @@ def _agent(home: Home, config: Config) -> Component:
     return Component(
         name="agent",
         argv=_python("agent.main", "site", "--home", str(data), "--enrolment", str(home.enrolment)),
+        code=release.fingerprint(),
         cwd=home.run("agent"),
         address=config.address("gateway"),
         ready=connected(config.ports["gateway"]),

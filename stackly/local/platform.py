@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from stackly.errors import Faulty, Invalid, NotFound, StacklyError, Unavailable
-from stackly.local import isolation, machines, processes
+from stackly.local import isolation, machines, processes, release
 from stackly.local.component import State, Status
 from stackly.local.components import NAMES
 from stackly.local.home import Home, configured
-from stackly.local.supervisor import read_note, read_state
+from stackly.local.supervisor import read_note, read_release, read_state
 
 Progress = Callable[[str, str, str | None], None]
 _LEAST_BYTES = 1024 * 1024
+_LET_GO_S = 10.0
 _SUPERVISOR = (sys.executable, "-m", "stackly.local.supervisor")
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Shape: `endpoints` as in endpoints.json; `adopted` when it was running before."""
+    """Shape: `endpoints` as in endpoints.json; `adopted` when it was running before, `replaced` when by other code."""
 
     endpoints: dict[str, str]
     adopted: bool
     isolation: dict[str, str] | None = None
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +67,27 @@ def up(
 ) -> Started:
     """Start the home's supervisor, or adopt the running one, and wait until every component runs.
 
-    `progress(component, state, reason)` is called at every change. Raises: Unavailable with the component's own reason
-    when one cannot start; what did start stays, so that `status` and `logs` can be asked.
+    One of other code, of an earlier release say, is replaced with all that runs our code: an upgrade needs no `down`.
+    Postgres, Temporal, S3 and the machines of tests go on. `progress(component, state, reason)` is called at every
+    change. Raises: Unavailable with the component's own reason when one cannot start; what did start stays, so that
+    `status` and `logs` can be asked.
     """
     place = Home(home.resolve())
     place.make()
-    adopted = _supervisor_of(place) is not None
+    found = _supervisor_of(place)
+    replaced = found is not None and read_release(place) != release.fingerprint()
+    adopted = found is not None and not replaced
+    if found is not None and replaced:
+        _let_go(found)
     if not adopted:
         _launch(place, supervisor)
     _wait_running(place, progress, timeout_s)
     if adopted:
-        _sign_in_link(place)
-    found = isolation.recorded(place)
-    if found:
-        progress("isolation", found.kind, found.note)
-    return Started(endpoints(home), adopted, found.as_json() if found else None)
+        _sign_in_link(place, timeout_s)
+    kind = isolation.recorded(place)
+    if kind:
+        progress("isolation", kind.kind, kind.note)
+    return Started(endpoints(home), adopted, kind.as_json() if kind else None, replaced)
 
 
 def down(
@@ -126,6 +134,8 @@ def status(home: Path) -> dict[str, Any]:
 def _trouble(home: Home, supervised: bool) -> str | None:
     """What the home as a whole lacks. The supervisor's own word first; else what anybody can see."""
     said = read_note(home) if supervised else ""
+    if supervised and not said and read_release(home) != release.fingerprint():
+        said = "What runs is not the code that is installed; replace it with: stackly up"
     if said or not home.path.exists():
         return said or None
     if not os.access(home.path, os.W_OK):
@@ -161,6 +171,16 @@ def endpoints(home: Path) -> dict[str, str]:
 def _supervisor_of(home: Home) -> processes.Alive | None:
     who, _ = read_state(home)
     return who if who and processes.runs(who) else None
+
+
+def _let_go(who: processes.Alive) -> None:
+    """End a supervisor alone: asked politely it would end its components too, also those that may go on."""
+    processes.signal_to(who, signal.SIGKILL)
+    until = time.monotonic() + _LET_GO_S
+    while processes.runs(who):
+        if time.monotonic() > until:
+            raise Unavailable(f"The supervisor of the code before does not end (pid {who.pid}).")
+        time.sleep(0.02)
 
 
 def _launch(home: Home, supervisor: Sequence[str]) -> None:
@@ -212,33 +232,36 @@ def _wait_running(home: Home, progress: Progress, timeout_s: float) -> None:
         time.sleep(0.1)
 
 
-_LINK_S = 20.0  # of making a sign-in link, on a busy machine too
+_LINK_S = 20.0  # a `status` waits so long for a sign-in link
 
 
 def fresh_link(home: Path) -> str | None:
     """A sign-in link that nobody has used; None while the platform cannot make one."""
     place = Home(home.resolve())
     try:
-        _sign_in_link(place)
+        _sign_in_link(place, _LINK_S)
         link: str = json.loads(place.endpoints.read_text())["ui_url"]
-    except (StacklyError, subprocess.TimeoutExpired, OSError, ValueError, KeyError):
+    except (StacklyError, OSError, ValueError, KeyError):
         return None
     return link
 
 
-def _sign_in_link(home: Home) -> None:
-    """Give the page a new one-time link: the last one may have been used."""
+def _sign_in_link(home: Home, timeout_s: float) -> None:
+    """Give the page a new one-time link: the last one may have been used. Raises: Faulty, Unavailable."""
     if not home.endpoints.exists():
         return
-    done = subprocess.run(
-        [sys.executable, "-m", "stackly.local.bootstrap", "link"],
-        cwd=home.path,
-        env=os.environ | {"STACKLY_HOME": str(home.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_LINK_S,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "stackly.local.bootstrap", "link"],
+            cwd=home.path,
+            env=os.environ | {"STACKLY_HOME": str(home.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired as e:
+        raise Unavailable(f"The platform runs; no new sign-in link was made within {timeout_s:.0f} s.") from e
     if done.returncode != 0:
         raise Faulty(f"No new sign-in link could be made: {done.stderr.strip()[-400:]}")
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from stackly import log
 from stackly.errors import Conflict, StacklyError, reason_of
-from stackly.local import components, keeper, processes
+from stackly.local import components, keeper, processes, release, replacing
 from stackly.local.component import Component, State, Status
 from stackly.local.home import Home, configured, write_private
 
 _LOG = log.get("supervisor")
 _AGAIN_S = 1.0
+_REPLACED = "what ran by other code, or another command, is ended first"
 
 
 class AlreadyRunning(Conflict):
@@ -36,6 +37,14 @@ def read_state(home: Home) -> tuple[processes.Alive | None, list[Status]]:
         return who, [Status.of(c) for c in told["components"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None, []
+
+
+def read_release(home: Home) -> str:
+    """The code that the supervisor was started with; '' where it did not say, as an earlier release did not."""
+    try:
+        return str(json.loads(state_file(home).read_text()).get("release", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 class Note:
@@ -77,6 +86,8 @@ class Board:
         self.is_saved = True
         _, before = read_state(home)
         known = {s.name: s for s in before}
+        self._given = {c.name for c in given}
+        self.outdated = replacing.outdated(given, known)
         self.statuses = {c.name: known.get(c.name) or Status(c.name, c.address) for c in given}
         for c in given:
             status = self.statuses[c.name]
@@ -85,6 +96,9 @@ class Board:
                 status.restarts, status.reason = 0, None
             if not keeper.adoptable(c, status):  # nobody may read an old `running` as the new one's
                 status.state, status.process = State.WAITING, None
+        for one in self.outdated:  # known until it has ended, whatever becomes of us
+            status = self.statuses.setdefault(one.name, known[one.name])
+            status.state, status.process, status.reason, status.restarts = State.WAITING, one.who, _REPLACED, 0
 
     def write(self) -> None:
         """Never raises: where nothing can be written, what is known stays in memory, and the note says so."""
@@ -92,6 +106,7 @@ class Board:
         told = {
             "pid": self._self.pid,
             "started": self._self.started,
+            "release": release.fingerprint(),
             "components": [s.as_json() for s in self.statuses.values()],
         }
         try:
@@ -106,6 +121,16 @@ class Board:
             self._note.write("")
             self.is_saved = True
             _LOG.info("supervisor.writes_again")
+
+    async def replace(self) -> None:
+        await replacing.end(self.outdated)
+        for one in self.outdated:
+            status = self.statuses[one.name]
+            status.process, status.reason = None, None
+            if one.name not in self._given:
+                del self.statuses[one.name]
+        self.outdated = []
+        self.write()
 
     async def keep_trying(self) -> None:
         """What could not be written is written when it can be."""
@@ -135,6 +160,7 @@ async def supervise(home: Home, given: Sequence[Component]) -> None:
         loop.add_signal_handler(number, stop.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     board.write()
+    await board.replace()
     keepers = {c.name: keeper.Keeper(c, board.statuses[c.name], home, board.write) for c in given}
     tasks = [
         asyncio.create_task(_kept(k, [keepers[n].is_ready for n in k.component.needs if n in keepers]), name=name)

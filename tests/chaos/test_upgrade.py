@@ -1,4 +1,7 @@
-"""A home of the release before this one, ended with runs under way, goes on under this one and ends them well."""
+"""A home of the release before this one, with runs under way, goes on under this one and ends them well.
+
+It was killed, or taken down, or runs still: `up` of this release alone is an upgrade.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def _running(bench: Bench, run: str, step: str) -> None:
     bench.until(lambda: bench.rows(query, run, step), bool, 90)
 
 
-@pytest.mark.parametrize("end", ["killed", "down"])
+@pytest.mark.parametrize("end", ["runs", "killed", "down"])
 def test_runs_under_way_end_well_under_this_release(earlier: Earlier, home: Path, tmp_path: Path, end: str) -> None:
     house = House(home, tmp_path, platform.endpoints(home))
     bench = Bench(house, _connected(house, tmp_path / "clone"))
@@ -104,16 +107,18 @@ def test_runs_under_way_end_well_under_this_release(earlier: Earlier, home: Path
 
     if end == "down":
         earlier.stackly(home, "down")
-    else:
+    elif end == "killed":
         assert end_everything(bench) > 10
-    house.start()
+    started = platform.up(home)
+    house.endpoints = started.endpoints
+    assert started.replaced == (end == "runs")
 
     # The approval that was open is for the same plan, and applies it.
     assert house.get(f"runs/{waits}")["digest"] == digest
     house.post(f"approvals/{waits}/approve", {"digest": digest})
     assert bench.ended(waits, 240)["status"] == "succeeded"
     # A polite stop of the earlier release ends what it applies as cancelled, before this release is there.
-    assert bench.ended(applies, 240)["status"] == {"killed": "succeeded", "down": "cancelled"}[end]
+    assert bench.ended(applies, 240)["status"] == ("cancelled" if end == "down" else "succeeded")
     # Its machines and its agents were of the earlier release: what they measured does not count.
     measured = bench.ended(measures, 300)
     assert (measured["status"], measured["verdict"]) in {("failed", "invalid"), ("succeeded", "pass")}, measured

@@ -37,6 +37,8 @@ def components(home: Home) -> list[Component]:
                 ports=(given["port"],),
                 needs=(made[-1].name,) if made else (),
                 before=tuple(given.get("before", ())),
+                code=given.get("code", ""),
+                decides=given.get("decides", False),
                 grace_s=2,
                 ready_s=given.get("ready_s", 60.0),
             )
