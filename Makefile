@@ -31,6 +31,7 @@ TEST_LIMIT ?= 1800
 TEST_STALL ?= 960
 BOUNDED := $(BIN)/python -m tests.bounded --limit $(TEST_LIMIT) --stall $(TEST_STALL) --
 # Named, because every worker would collect all the others first.
+CHAOS_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.chaos' -r tests --include='test_*.py' | sort)
 PLATFORM_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.(e2e|chaos)' -r tests --include='test_*.py' | sort)
 
 .PHONY: help setup up down test test-fast test-platform test-e2e test-chaos histories lint types migrate openapi bench
@@ -63,8 +64,11 @@ test-e2e: $(SYNCED) ## Tests of the whole platform
 histories: $(SYNCED) ## Record what workflows do now, after a change of theirs that ends open ones
 	STACKLY_RECORD=1 $(PYTEST) -q -n0 tests/engine/test_replay.py -k "replays and not recorded"
 
-test-chaos: $(SYNCED) ## Tests that kill parts of it
-	$(PYTEST) -m chaos || [ $$? -eq 5 ]
+# Thirty of each; STACKLY_SEED draws the same again, STACKLY_NIGHTLY=1 takes every stop in every phase.
+test-chaos: export STACKLY_STOPS ?= 30
+test-chaos: export STACKLY_OUTAGES ?= 30
+test-chaos: $(SYNCED) ## Tests that kill parts of it, with thirty polite stops and thirty outages
+	$(PYTEST) -n 2 --dist load --durations=0 -m chaos $(CHAOS_TESTS) || [ $$? -eq 5 ]
 
 lint: $(SYNCED) ## ruff, the order of rooms, the layout
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ def neighbours_bench(neighbour: House, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(autouse=True)
-def _whole_before(whole_platform: House) -> None:
+def _whole_before(request: pytest.FixtureRequest) -> None:
     """Every part runs when a test begins: what the test before ended has come back."""
-    whole_platform.start()
+    if "bench" in request.fixturenames:
+        request.getfixturevalue("whole_platform").start()

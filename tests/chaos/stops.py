@@ -23,18 +23,18 @@ SEED = int(os.environ.get("STACKLY_SEED", "0")) or zlib.crc32(_RUN.encode()) % 1
 PARTS = ("postgres", "temporal", "s3", "hub", "api", "gateway", "dispatcher", "control", "agent")
 # Longer than a step's lease and its grace, as an outage of a network would be.
 STILL_S = 37.0
-# What a stop finds under way: long enough to be caught, short enough to be waited for.
-_SLOW_S = 6
+# What a stop finds under way: long enough to be caught; and what is under way still when an outage ends.
+_SHORT_S, _LONG_S = 6, 42
 
-_SLOW_MODULE = f"""
+_SLOW_MODULE = """
 resource "terraform_data" "slow" {{
   input = "kept"
   provisioner "local-exec" {{
-    command = "sleep {_SLOW_S}"
+    command = "sleep {seconds}"
   }}
   provisioner "local-exec" {{
     when    = destroy
-    command = "sleep {_SLOW_S}"
+    command = "sleep {seconds}"
   }}
 }}
 """
@@ -108,13 +108,17 @@ STOPS: dict[str, Callable[[Bench, str], None]] = {
 
 @dataclass(frozen=True)
 class Case:
+    """Units: `seconds` that Terraform takes, of its making as of its destroying."""
+
     stop: str
     part: str
     moment: Moment
+    seconds: int = _SHORT_S
 
     @property
     def name(self) -> str:
-        return f"{self.stop}-{self.part}-{self.moment.kind}-{self.moment.step}"
+        slowly = "-slowly" * (self.seconds == _LONG_S)
+        return f"{self.stop}-{self.part}-{self.moment.kind}-{self.moment.step}{slowly}"
 
 
 def every_case() -> list[Case]:
@@ -122,10 +126,17 @@ def every_case() -> list[Case]:
     return single + [Case("down", "all", m) for m in MOMENTS]
 
 
-def drawn(stop: str, parts: tuple[str, ...], count: int) -> list[Case]:
-    """`count` stops of any of these parts, at random moments."""
-    choice = random.Random(SEED)
-    return [Case(stop, choice.choice(parts), choice.choice(MOMENTS)) for _ in range(count)]
+def drawn(count: int, first: Case, *parts: str) -> list[Case]:
+    """`first`, and then its kind of stop of any of these parts, at random moments. Shape: `count` in all."""
+    chance = random.Random(f"{SEED} {first.stop}")
+    lasting = (_SHORT_S, _LONG_S) if first.stop == "frozen" else (_SHORT_S,)
+
+    def another() -> Case:
+        moment = chance.choice(MOMENTS)
+        seconds = chance.choice(lasting) if moment.kind != "benchmark" else _SHORT_S
+        return Case(first.stop, chance.choice(parts), moment, seconds)
+
+    return [first, *(another() for _ in range(count - 1))]
 
 
 @dataclass(frozen=True)
@@ -135,10 +146,11 @@ class Subject:
     bench: Bench
     stack: str
 
-    def begin(self, kind: str) -> str:
+    def begin(self, kind: str, seconds: int) -> str:
+        module = _SLOW_MODULE.format(seconds=seconds)
         if kind == "benchmark":
-            return self.bench.begin(self.stack, module=_SLOW_MODULE)
-        files = {f"{self.stack}/main.tf": _SLOW_MODULE, f"{self.stack}/stackly.hcl": plain(self.stack)}
+            return self.bench.begin(self.stack, module=module)
+        files = {f"{self.stack}/main.tf": module, f"{self.stack}/stackly.hcl": plain(self.stack)}
         self.bench.repository.push(files, f"add {self.stack}")
         rows = self.bench.until(lambda: self.bench.house.runs(stack=self.stack), bool, 90)
         deployed = str(rows[0]["id"])
