@@ -11,6 +11,7 @@ from agent.sandbox.isolation import Isolation, find
 from agent.targets.registry import Targets
 from agent.targets.target import TargetSite
 from agent.terraform import leftovers, mirroring, outputs, state
+from agent.terraform.plan import summary
 from agent.terraform.process import TerraformSettings
 from agent.terraform.providers import forget_earlier
 from agent.terraform.session import Session, open_session, sha256
@@ -103,7 +104,8 @@ class SiteWork:
             lock_sha256=sha256(session.work, session.module / ".terraform.lock.hcl"),
             serial=session.base.serial if session.base else 0,
             lineage=session.base.lineage if session.base else "",
-            summary=found.summary,
+            summary=summary(found.lines, session.mask),
+            changes=len(found.lines),
             terraform_version=session.version,
             move=found.move,
             adopt=found.adopt,
@@ -118,7 +120,7 @@ class SiteWork:
             await session.reopen(given.plan_sha256)
         else:
             await session.prepare(await self._user_data(given.module, context))
-            await session.plan(given.approved)
+            await session.plan(given.what_was_approved)
         reader = await session.change("apply", "-json", "-input=false", str(session.work.plan))
         outcome = self._applied(session, reader.changes, started)
         await session.close()

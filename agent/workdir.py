@@ -183,6 +183,11 @@ class RunDirectory:
         return self.root / "plan.tfplan"
 
     @property
+    def approved(self) -> Path:
+        """The plan that was approved, while the rest of it is planned anew."""
+        return self.root / "approved.tfplan"
+
+    @property
     def draft(self) -> Path:
         """Where Terraform writes a plan; what is applied is our copy of it."""
         return self.root / "draft" / "plan.tfplan"

@@ -1,12 +1,15 @@
 """Reading `terraform show -json` of a saved plan."""
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from stackly.errors import Invalid, Unavailable
 
 SUMMARY_MOST = 1000
+_SUMMARY_BYTES = 96 * 1024  # an outcome holds little more: whoever reads wants no more than this
+Shown = Callable[[str], str]  # a line as people may see it
 _QUIET = (["no-op"], ["read"])
 
 
@@ -21,7 +24,7 @@ class Plan:
     adopt: int  # objects that exist already, taken over by an `import`
     forget: int
     changed: bool
-    summary: list[str]
+    lines: list[str]  # all that it would do
     declared: dict[str, Any]
     sensitive: list[Any]
 
@@ -44,13 +47,26 @@ def read(raw: dict[str, Any]) -> Plan:
         adopt=sum("importing" in c["change"] for c in changes),
         forget=actions.count("forget"),
         changed=raw["applyable"],
-        summary=_summary(raw)[:SUMMARY_MOST],
+        lines=lines_of(raw),
         declared=declared,
         sensitive=list(_sensitive(raw, declared)),
     )
 
 
-def _summary(raw: dict[str, Any]) -> list[str]:
+def summary(lines: Collection[str], shown: Shown = str) -> list[str]:
+    """The first of them, as people may see them."""
+    out: list[str] = []
+    room = _SUMMARY_BYTES
+    for line in list(lines)[:SUMMARY_MOST]:
+        out.append(shown(line))
+        room -= len(json.dumps(out[-1]))
+        if room < 0:
+            return out[:-1]
+    return out
+
+
+def lines_of(raw: dict[str, Any]) -> list[str]:
+    """All that an apply would do, line by line. Shape: secrets in addresses stand as they are."""
     outputs = raw.get("output_changes", {}).items()
     told = [f"{'/'.join(c['actions'])} output {name}" for name, c in outputs if c["actions"] not in _QUIET]
     return [line for change in raw.get("resource_changes", []) for line in _told(change)] + told
@@ -89,18 +105,18 @@ def _marked(value: Any, marks: Any) -> Iterator[Any]:
             yield from _marked(each, mark)
 
 
-def check_approved(raw: dict[str, Any], approved: Collection[str]) -> None:
+def check_approved(raw: dict[str, Any], approved: Collection[str], shown: Shown = str) -> None:
     """What is left of a half-done apply is part of what was approved. Raises: Invalid with what is not.
 
     Code, variables and lock file are bound by the digest; here it is what the world did meanwhile that could add to
-    the plan. A resource that broke while it was created may be made anew.
+    the plan. A resource that broke while it was created may be made anew. Shape: `approved` as `shown` shows it.
     """
     known = set(approved)
     others = []
     for change in raw.get("resource_changes", []):
         is_half_made = change.get("action_reason") == "replace_because_tainted"
-        if not (is_half_made and f"create {change['address']}" in known):
-            others += [line for line in _told(change) if line not in known]
+        if not (is_half_made and shown(f"create {change['address']}") in known):
+            others += [line for each in _told(change) if (line := shown(each)) not in known]
     if others:
         raise Invalid(
             f"Something moved while the apply was interrupted: what is left would {', '.join(others[:5])}, "
@@ -109,10 +125,10 @@ def check_approved(raw: dict[str, Any], approved: Collection[str]) -> None:
         )
 
 
-def check_creates_only(raw: dict[str, Any], *, recovering: bool) -> None:
+def check_creates_only(raw: dict[str, Any], shown: Shown = str, *, recovering: bool) -> None:
     """A test starts from an empty state. While recovering, what is half made may be made anew. Raises: Invalid."""
     others = [
-        line
+        shown(line)
         for c in raw.get("resource_changes", [])
         if not (recovering and c.get("action_reason") == "replace_because_tainted")
         for line in _told(c)

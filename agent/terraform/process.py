@@ -77,7 +77,15 @@ def box(command: Command, settings: TerraformSettings) -> Box:
     work = command.work
     env = environment(work)
     certificates = [Path(env[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in env]
-    ours = [work.cli_config, work.variables, work.plan, command.shared, Path(command.executable), *certificates]
+    ours = [
+        work.cli_config,
+        work.variables,
+        work.plan,
+        work.approved,
+        command.shared,
+        Path(command.executable),
+        *certificates,
+    ]
     ours += [*settings.readable, *([settings.plugin_mirror.absolute()] if settings.plugin_mirror else [])]
     return Box(command.directory, work.lent, env, tuple(path for path in ours if path.exists()), command.uid)
 

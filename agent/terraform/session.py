@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from agent.terraform.output import Reader, tail
 from agent.terraform.process import Command, TerraformSettings, locate, supervise
 from agent.terraform.variables import check_declared, render
 from stackly import clock
-from stackly.engine.contracts.site import ModuleInput
+from stackly.engine.contracts.site import Approved, ModuleInput
 from stackly.errors import Conflict, StacklyError
 
 _LOCK_MOST = 1024 * 1024
@@ -119,11 +118,12 @@ class Session:
             return ""
         return content.decode(errors="replace")
 
-    async def plan(self, approved: Collection[str] | None = None) -> plans.Plan:
+    async def plan(self, approved: Approved | None = None) -> plans.Plan:
         """Save a plan and judge it, against what was approved if something was.
 
         Raises: Invalid when the module misses the contract or the plan does too much.
         """
+        whole = await self._whole(approved) if approved else None
         draft = self.work.draft
         await self.terraform("plan", "-json", "-input=false", f"-out={draft}", f"-var-file={self.work.variables}")
         # Our copy: code that runs while it is shown or applied cannot change what was approved.
@@ -133,14 +133,37 @@ class Session:
         found = plans.read(raw)
         self.mask.learn(*found.sensitive)
         check_declared(self.given, found.declared)
-        if approved is not None:
-            plans.check_approved(raw, approved)
+        if whole is not None:
+            plans.check_approved(raw, whole)
+        elif approved is not None:
+            plans.check_approved(raw, approved.summary, self.mask)
         if self.given.creates_only:
-            plans.check_creates_only(raw, recovering=self.base is not None and not self.base.empty)
+            plans.check_creates_only(raw, self.mask, recovering=self.base is not None and not self.base.empty)
         return found
 
+    async def _whole(self, approved: Approved) -> list[str] | None:
+        """All that the approved plan would do, from that plan itself, which an earlier life left here.
+
+        None where it did not, and the summary names everything. Raises: Conflict where that names a part.
+        """
+        kept = self.work.approved
+        for path in (kept, self.work.plan):
+            if approved.plan_sha256 and sha256(self.work, path) == approved.plan_sha256:
+                path.replace(kept)
+                workdir.lend(kept, self.uid)
+                raw = await self._show(str(kept))
+                self.mask.learn(*plans.read(raw).sensitive)
+                return plans.lines_of(raw)
+        if approved.is_cut:
+            raise Conflict(
+                "The approved plan names more changes than are recorded of it, and its file is gone with the agent's "
+                "earlier life: what is left of it cannot be told. Nothing more was applied; run it again to plan and "
+                "approve anew."
+            )
+        return None
+
     async def _show(self, file: str) -> dict[str, Any]:
-        await self.terraform("show", "-json", file, quiet=True)
+        await self.terraform("show", "-json", "-no-color", file, quiet=True)
         shown = self.work.output / "show.out"
         raw = state.load(reading.read_regular(self.work.root, shown, most=_READ_MOST))
         shown.unlink()

@@ -147,7 +147,8 @@ async def destroy(session: Session, actor: Actor, stack: Json, *, state: str, re
     obligation = await obligations.find_open(session, found.id)
     if obligation is not None:
         run = await teardown.request_destroy(session, obligation, cause=_cause(actor), reason=why)
-        assert run is not None  # the cause is new
+        if run is None:  # the cause is new, so it was closed a moment ago
+            raise StackUnusable(f"What state {state} of {stack['name']} owed is over already.", stack=stack["id"])
         return run.id
     trigger = _trigger(actor, stack["ref"], "person")
     return (await loose.request_destroy(session, found, cause=_cause(actor), trigger=trigger, reason=why)).id

@@ -147,7 +147,7 @@ class VoteView(View):
 
 
 class PlanView(View):
-    """What a plan would do. Shape: `summary` names at most 1,000 changes, moves, imports and outputs."""
+    """What a plan would do. Shape: `summary` names at most 1,000 of its `changes`: with moves, imports, outputs."""
 
     create: int
     update: int
@@ -155,6 +155,7 @@ class PlanView(View):
     move: int
     adopt: int = Field(alias="import")
     forget: int
+    changes: int
     summary: list[str]
 
 
@@ -219,7 +220,7 @@ class ExplanationView(View):
 class InventoryItemView(View):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
-    class_: str = Field(alias="class", description="managed, leaving, overdue or orphan")
+    class_: str = Field(alias="class", description="managed, leaving, overdue, waived or orphan")
     kind: str
     id: str
     target: str

@@ -58,7 +58,8 @@ def _head(run: Json, leftovers: int | None) -> Iterator[str]:
 def planned(plan: Json | None, most: int = 20) -> list[str]:
     """What a plan would do, change by change."""
     lines = [clean(line) for line in (plan or {}).get("summary") or []]
-    return lines[:most] + ([f"and {len(lines) - most} more"] if len(lines) > most else [])
+    left = max((plan or {}).get("changes") or 0, len(lines)) - len(lines[:most])
+    return lines[:most] + ([f"and {left} more"] if left else [])
 
 
 def _padded(word: str) -> str:

@@ -49,6 +49,7 @@ async def record_plan(session: Session, given: PlanRecord, book: PolicyBook) -> 
         "import": given.plan.adopt,
         "forget": given.plan.forget,
         "summary": given.plan.summary,
+        "changes": given.plan.changes,
     }
     await tell(session, run, EventName.PLAN_COMPLETED, given.plan.plan_sha256, plan)
     spec = {**run.spec, "plan": plan}

@@ -161,7 +161,13 @@ async def _apply(subject: Subject) -> ApplyInput:
         raise NotDue("no plan was recorded")
     if subject.key.attempt == 1:
         return ApplyInput(module, plan_sha256=str(plan["plan_sha256"]), digest=digest)
-    return ApplyInput(module, approved=list(plan["summary"]), digest=digest)
+    return ApplyInput(
+        module,
+        approved=list(plan["summary"]),
+        digest=digest,
+        approved_plan_sha256=str(plan["plan_sha256"]),
+        approved_changes=int(plan.get("changes") or 0),
+    )
 
 
 async def _must_be_empty(subject: Subject) -> None:

@@ -23,7 +23,8 @@ def sentence(plan: Mapping[str, Any]) -> str:
     lines = [str(line) for line in plan.get("summary") or []]
     if not lines:
         return ""
-    left = f", and {len(lines) - MAX_NAMED} more" if len(lines) > MAX_NAMED else ""
+    total = _total(plan)
+    left = f", and {total - MAX_NAMED} more" if total > MAX_NAMED else ""
     return f"its plan would {amounts(plan)}: {'; '.join(lines[:MAX_NAMED])}{left}"
 
 
@@ -33,4 +34,9 @@ def shown(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(plan, Mapping):
         return None
     counts = {key: int(plan.get(key) or 0) for _, key in _ALWAYS + _MORE}
-    return counts | {"summary": [str(line) for line in plan.get("summary") or []]}
+    return counts | {"summary": [str(line) for line in plan.get("summary") or []], "changes": _total(plan)}
+
+
+def _total(plan: Mapping[str, Any]) -> int:
+    """Earlier releases did not count what they left out of a summary."""
+    return max(int(plan.get("changes") or 0), len(plan.get("summary") or []))

@@ -12,6 +12,7 @@ _ENDED = "('succeeded','failed','cancelled','rejected','superseded')"
 #   managed   a live run works with it, or a long-lived state holds it
 #   leaving   its destroy is under way, or its obligation is not due yet
 #   overdue   its obligation is due and no destroy works on it
+#   waived    a named person answers for it, and nobody destroys it
 #   orphan    nobody that Stackly knows owns it
 _OWNED = f"""
 CASE
@@ -22,6 +23,7 @@ CASE
                AND b.due_at > clock_timestamp()) THEN 'leaving'
   WHEN EXISTS (SELECT 1 FROM obligations b WHERE b.state = coalesce(own.id, held.id) AND b.status = 'open')
     THEN 'overdue'
+  WHEN coalesce(own.status, held.status) = 'waived' THEN 'waived'
   ELSE 'orphan'
 END
 """

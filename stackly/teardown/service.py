@@ -2,10 +2,12 @@
 
 from datetime import datetime
 
+from stackly.accounts import store as accounts
 from stackly.db import Session
 from stackly.errors import Conflict, NotFound
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
+from stackly.ids import AccountId
 from stackly.runs import service as runs
 from stackly.runs import store as runs_store
 from stackly.runs.model import NewRun, Run, RunKind
@@ -37,11 +39,14 @@ async def request_destroy(session: Session, obligation: Obligation, *, cause: st
     """Ask for the destroy of an obligation's state; the open one is returned when there is one (ENGINE rule 17).
 
     Its run gives its hold up in this transaction: admission raises the epoch, and its steps are refused from then on.
+    None where there is nothing to ask for: this cause has its run, or the obligation was closed meanwhile.
     """
     state = await stacks.get_state(session, obligation.state, lock=True)
     found = await runs_store.open_destroy(session, obligation.state)
     if found is not None:
         return found
+    if await store.find_open(session, obligation.state) is None:
+        return None
     owner = await runs_store.get_run(session, obligation.run)
     kit = dict(obligation.kit)
     new = NewRun(
@@ -73,7 +78,7 @@ async def met(session: Session, run: Run, *, reason: str) -> None:
 
 
 async def waive(session: Session, state: str, *, person: str, reason: str) -> StackState:
-    """A named person answers for what the state holds; nobody is asked to destroy it any more.
+    """A named person answers for what the state holds: nobody destroys it any more, whoever was asked before.
 
     Shape: `person` is an identity. Raises: StateMoveRefused when it holds nothing.
     """
@@ -87,8 +92,19 @@ async def waive(session: Session, state: str, *, person: str, reason: str) -> St
         )
         if moved.test:
             await events.ring(session, Bell.TEST_RING, f"{obligation.run}/{moved.test}")
+    destroy = await runs_store.open_destroy(session, state)
+    if destroy is not None and not destroy.cancel_requested:
+        await runs.cancel(
+            session, moved.account, destroy.id, actor=await _login(session, AccountId(moved.account), person)
+        )
+    await free_waived(session)
+    await events.ring(session, Bell.ADMIT, moved.account)
     await lifecycle.states_ended(session, code=moved.code)
     return moved
+
+
+async def _login(session: Session, account: AccountId, person: str) -> str:
+    return next(i.login for i in await accounts.list_identities(session, account) if i.id == person)
 
 
 async def waive_obligation(session: Session, account: str, obligation: str, *, person: str, reason: str) -> None:
@@ -100,8 +116,12 @@ async def waive_obligation(session: Session, account: str, obligation: str, *, p
     if await store.find_open(session, found.state) is None:
         raise ObligationClosed(f"Obligation {obligation} is {found.status}.", obligation=obligation)
     await waive(session, found.state, person=person, reason=reason)
-    await store.release_network(session, found.state)
-    await events.ring(session, Bell.ADMIT, account)
+
+
+async def free_waived(session: Session) -> None:
+    """Networks of waived states of which the targets show nothing any more are anybody's again."""
+    for account in await store.release_waived(session):
+        await events.ring(session, Bell.ADMIT, account)
 
 
 async def failed(session: Session, run: Run, *, error: str, at: datetime) -> None:

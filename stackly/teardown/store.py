@@ -108,16 +108,17 @@ async def due(session: Session, *, limit: int) -> list[Obligation]:
     return [_obligation(r) for r in rows.mappings()]
 
 
-async def release_network(session: Session, state: str) -> None:
-    """Of a state that somebody answers for: free what it leased, unless the target still shows something of it."""
-    await session.execute(
+async def release_waived(session: Session) -> list[str]:
+    """Free what waived states leased, where no target shows anything of theirs. Returns the accounts."""
+    rows = await session.execute(
         text(
             "UPDATE leases l SET released_at = clock_timestamp() FROM stack_states s"
-            " WHERE s.id = l.state AND l.state = :state AND l.released_at IS NULL AND NOT EXISTS"
+            " WHERE s.id = l.state AND s.status = 'waived' AND l.released_at IS NULL AND NOT EXISTS"
             " (SELECT 1 FROM inventory i WHERE i.run = s.parent_operation AND i.test = s.test)"
-        ),
-        {"state": state},
+            " RETURNING s.account"
+        )
     )
+    return sorted(set(rows.scalars()))
 
 
 async def close(session: Session, state: str, *, status: str, reason: str, waived_by: str | None = None) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,44 @@ async def test_recovery_applies_the_rest_of_what_was_approved_and_nothing_else(s
     assert context.states == []
     outcome = await site.apply(ApplyInput(given, approved=["create terraform_data.a"]), context)
     assert outcome.created == 1
+
+
+MANY = 'resource "terraform_data" "a" {\n  for_each = toset([for i in range(5) : tostring(i)])\n}\n'
+
+
+async def test_recovery_knows_all_that_was_approved_from_the_plan_itself(
+    site: SiteWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.terraform.plan.SUMMARY_MOST", 3)
+    context = context_for(bundle(main__tf=MANY))
+    given = module_input(key())
+    plan = await site.plan(given, context)
+    assert (plan.changes, len(plan.summary)) == (5, 3)
+    approved = ApplyInput(
+        given, approved=plan.summary, approved_plan_sha256=plan.plan_sha256, approved_changes=plan.changes
+    )
+    lost = replace(approved, approved_plan_sha256="0" * 64)
+    with pytest.raises(Conflict, match="names more changes than are recorded"):
+        await site.apply(lost, context)
+    uncounted = replace(lost, approved=plan.summary * 400, approved_changes=0)  # of an earlier release
+    with pytest.raises(Conflict, match="names more changes than are recorded"):
+        await site.apply(uncounted, context)
+    assert context.states == []
+    assert (await site.apply(approved, context)).created == 5
+
+
+async def test_a_recovery_that_was_interrupted_still_knows_the_approved_plan(site: SiteWork) -> None:
+    context = context_for(bundle(main__tf=PLAIN))
+    given = module_input(key())
+    plan = await site.plan(given, context)
+    other = context_for(bundle(main__tf=PLAIN.replace('"a"', '"b"')))
+    approved = ApplyInput(
+        given, approved=plan.summary, approved_plan_sha256=plan.plan_sha256, approved_changes=plan.changes
+    )
+    for _ in range(2):
+        with pytest.raises(Invalid, match="not in the approved plan"):
+            await site.apply(approved, other)
+    assert (await site.apply(replace(approved, approved=[], approved_changes=1), context)).created == 1
 
 
 async def test_another_plan_or_a_moved_state_is_refused(site: SiteWork) -> None:

@@ -131,10 +131,21 @@ def test_counts_and_whether_anything_changes() -> None:
     }
     found = plan.read(raw)
     assert (found.create, found.update, found.delete, found.changed) == (2, 0, 1, True)
-    assert found.summary == ["create a.b", "delete/create a.b"]
+    assert plan.summary(found.lines) == ["create a.b", "delete/create a.b"]
     assert found.sensitive == ["hidden"]
-    many = {"resource_changes": [change("create")] * 2000, "applyable": True}
-    assert len(plan.read(many).summary) == 1000
+
+
+def test_a_summary_is_bounded_in_lines_and_bytes_and_shows_no_secret() -> None:
+    many = plan.read({"resource_changes": [change("create")] * 2000, "applyable": True}).lines
+    assert (len(many), len(plan.summary(many))) == (2000, 1000)
+    long = plan.summary(["create " + "ü" * 2000] * 900)
+    assert 0 < len(json.dumps(long)) < 100_000
+    masker = Masker()
+    masker.learn("tok-canary-4711")
+    assert plan.summary(['create a.b["tok-canary-4711"]'], masker) == ['create a.b["[redacted]"]']
+    with pytest.raises(Invalid) as told:
+        plan.check_creates_only({"resource_changes": [moved("a.b", 'a.c["tok-canary-4711"]')]}, masker, recovering=True)
+    assert "tok-canary" not in f"{told.value.detail} {told.value.fields}"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +167,7 @@ def test_moves_imports_forgets_and_outputs_are_named(
     raw: Json, summary: list[str], counts: tuple[int, int, int]
 ) -> None:
     found = plan.read({**raw, "applyable": True})
-    assert found.summary == summary
+    assert found.lines == summary
     assert (found.move, found.adopt, found.forget) == counts
 
 

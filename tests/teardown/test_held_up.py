@@ -11,7 +11,7 @@ from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.control import Claim
 from stackly.runs import reads as runs
 from stackly.runs.model import Run, RunEvent
-from stackly.teardown import reads, service
+from stackly.teardown import reads, service, store
 from tests.engine.rows import Rows
 from tests.teardown.test_handover import loading, obligation_of, reserve
 
@@ -123,3 +123,52 @@ async def test_a_network_that_the_target_still_shows_in_use_is_kept(rows: Rows) 
     )
     await waived(rows, obligation)
     assert await rows.scalar("SELECT count(*) FROM leases WHERE released_at IS NULL") == 1
+    assert await left(rows) == [], "a named person answers for it"
+    await seen_empty(rows)
+    assert await rows.scalar("SELECT count(*) FROM leases WHERE released_at IS NULL") == 0
+
+
+async def seen_empty(rows: Rows) -> None:
+    """The site agent's next look shows nothing of anybody."""
+    async with rows.transactions() as session:
+        agent = (await session.execute(text("SELECT id FROM agents LIMIT 1"))).scalar_one()
+        await session.execute(text("UPDATE inventory SET target = 'local@' || agent"))
+        await store.store_inventory(session, target="local", agent=agent, items=[])
+        await service.free_waived(session)
+
+
+async def asked_again(rows: Rows) -> Run:
+    """The destroy is tried again, and waits for admission."""
+    async with rows.transactions() as session:
+        again = await service.request_destroy(session, await obligation_of(session), cause="sweep", reason="due")
+    assert again is not None
+    return again
+
+
+async def test_who_answers_for_it_ends_a_destroy_that_waits(rows: Rows) -> None:
+    _, _, obligation = await stuck(rows)
+    again = await asked_again(rows)
+    await waived(rows, obligation)
+    await rows.drained()
+    ended = await rows.run(again.id)
+    assert (ended.status, ended.reason) == ("cancelled", "cancelled by ada")
+    assert await rows.scalar("SELECT status FROM stack_states WHERE test = 'tpcb'") == "waived"
+
+
+async def test_who_answers_for_it_ends_a_destroy_that_runs(rows: Rows) -> None:
+    _, _, obligation = await stuck(rows)
+    again = await asked_again(rows)
+    await rows.drained()
+    assert (await rows.run(again.id)).is_admitted
+    await waived(rows, obligation)
+    assert (await rows.run(again.id)).cancel_requested
+
+
+async def test_a_destroy_that_was_about_to_be_asked_for_is_not(rows: Rows) -> None:
+    """A sweep read the obligation, and then it was waived."""
+    _, _, obligation = await stuck(rows)
+    async with rows.transactions() as session:
+        seen = await obligation_of(session)
+    await waived(rows, obligation)
+    async with rows.transactions() as session:
+        assert await service.request_destroy(session, seen, cause="sweep", reason="due") is None

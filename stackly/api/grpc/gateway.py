@@ -25,6 +25,7 @@ from stackly.runs.expected import SIDES, verb_of
 from stackly.runs.holds import Hold, Refusal, StepUnknown, hold_of
 from stackly.runs.model import TEST_TERMINAL
 from stackly.storage import Store
+from stackly.teardown import service as teardown
 from stackly.teardown import store as inventory
 from stackly.wire import gateway_pb2 as wire
 
@@ -100,6 +101,7 @@ class Gateway(Transfers):
                 for target, items in as_object(request.inventory_json, "inventory_json").items():
                     there, ended = endings.split(items)
                     await inventory.store_inventory(session, target=target, agent=agent.id, items=there)
+                    await teardown.free_waived(session)
                     await endings.note(session, agent, ended)
             over = agent.role is Role.EDGE and await _is_over(session, str(agent.run), str(agent.test))
         return wire.HeartbeatReply(test_over=over)

@@ -68,11 +68,28 @@ class PlanOutcome:
     lock_sha256: str
     serial: int
     lineage: str
-    summary: list[str]  # addresses with what becomes of them, and outputs, at most 1,000
+    summary: list[str]  # addresses with what becomes of them, and outputs, at most 1,000 and 96 KiB
     terraform_version: str
     move: int = 0
     adopt: int = 0  # by `import`
     forget: int = 0
+    changes: int = 0  # so many lines the whole summary has
+
+
+@dataclass(frozen=True)
+class Approved:
+    """Shape: `summary` of the plan with that digest, of whose `changes` lines it is a part; 0 where nobody counted."""
+
+    summary: list[str]
+    plan_sha256: str
+    changes: int
+
+    @property
+    def is_cut(self) -> bool:
+        return len(self.summary) < self.changes or (not self.changes and len(self.summary) >= _CUT_BEFORE)
+
+
+_CUT_BEFORE = 1000  # where earlier releases cut a summary without counting
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,15 @@ class ApplyInput:
     plan_sha256: str = ""  # '' plans anew in the same step (a test's provision, and recovery)
     approved: list[str] | None = None  # recovery: all that the new plan may do, as the approved plan's `summary` tells
     digest: str = ""  # of the run, as it was decided upon
+    approved_plan_sha256: str = ""  # recovery: names that plan, and what all its lines are
+    approved_changes: int = 0
+
+    @property
+    def what_was_approved(self) -> Approved | None:
+        """None where nothing was: a test's provision."""
+        if self.approved is None:
+            return None
+        return Approved(self.approved, self.approved_plan_sha256, self.approved_changes)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       {run.plan && run.plan.summary.length > 0 && (
         <Fact name="plan">
           {run.plan.summary.slice(0, PLAN_LINES).map((line, i) => <div key={i}>{line}</div>)}
-          {run.plan.summary.length > PLAN_LINES && <div className="quiet">and {run.plan.summary.length - PLAN_LINES} more</div>}
+          {run.plan.changes > PLAN_LINES && <div className="quiet">and {run.plan.changes - Math.min(run.plan.summary.length, PLAN_LINES)} more</div>}
         </Fact>
       )}
       {gone && <Fact name={isOpen(run.status) ? "holds" : "destroyed"}>{gone}</Fact>}
