@@ -1,9 +1,8 @@
 """Where the server is and what opens it: options, environment, the home's own files. Tokens never come from argv."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from stackly.cli.exits import CommandFailed, Exit
@@ -26,8 +25,7 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in _LOOPBACK
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Shape: `told` is what --server or STACKLY_SERVER said, or None."""
 
     home: Path

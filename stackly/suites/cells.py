@@ -1,7 +1,7 @@
 """A record that may carry a matrix: it is read once per cell, with `${matrix.X}` replaced."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stackly.suites import matrix
@@ -20,8 +20,7 @@ class _Value:
     node: Node = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadCell:
+class ReadCell(NamedTuple):
     """Shape: `values` as JSON; `data` what the record read."""
 
     values: Json
@@ -61,16 +60,16 @@ class Celled(NamedTuple):
 
 
 def _without_matrix(node: Node) -> Node:
-    return replace(node, entries=tuple((k, v) for k, v in node.entries if k.text != "matrix"))
+    return node._replace(entries=tuple((k, v) for k, v in node.entries if k.text != "matrix"))
 
 
 def _fill(node: Node, cell: dict[str, _Value] | None, on: Reading, *, top: bool = True) -> Node:
     """The node with every `${matrix.X}` replaced. Shape: without a cell such a scalar becomes `unknown`."""
     if node.kind == "list":
-        return replace(node, items=tuple(_fill(i, cell, on, top=False) for i in node.items))
+        return node._replace(items=tuple(_fill(i, cell, on, top=False) for i in node.items))
     if node.kind == "map":
         entries = ((k, v if top and k.text == "name" else _fill(v, cell, on, top=False)) for k, v in node.entries)
-        return replace(node, entries=tuple(entries))
+        return node._replace(entries=tuple(entries))
     return _fill_scalar(node, cell, on) if "${" in node.text else node
 
 
@@ -98,7 +97,7 @@ def _fill_scalar(node: Node, cell: dict[str, _Value] | None, on: Reading) -> Nod
     unknown: list[str] = []
     text = re.sub(_REFERENCE, one, node.text)
     lost = bool(unknown) or (cell is None and "${matrix." in node.text)
-    return replace(node, text=text, plain=bool(whole and replaced and replaced[0].node.plain), unknown=lost)
+    return node._replace(text=text, plain=bool(whole and replaced and replaced[0].node.plain), unknown=lost)
 
 
 def _expand(given: Node, on: Reading) -> list[dict[str, _Value]] | None:

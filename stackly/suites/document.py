@@ -1,8 +1,7 @@
 """YAML as a tree that remembers where everything stands: bounded, without tags, duplicate keys or cycles."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -19,8 +18,7 @@ _PLAIN_TAGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One value of the file.
 
     Shape: `text` of a scalar is what stands in the file, so `off` and `16.10` stay themselves; `plain` is unquoted;
@@ -48,8 +46,10 @@ def load(text: str, file: str) -> Node:
             [FileProblem(file, 0, 0, f"The file is larger than {MAX_CHARACTERS // 1024} KiB; shorten it.")]
         )
     try:
-        _check_depth(text, file)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Bounded)
+    except _TooDeep as e:
+        message = f"This is nested deeper than {MAX_DEPTH} levels; flatten it."
+        raise FileInvalid([FileProblem(file, e.line, e.column, message)]) from e
     except yaml.MarkedYAMLError as e:
         raise FileInvalid([_syntax(file, e)]) from e
     except yaml.reader.ReaderError as e:
@@ -61,19 +61,26 @@ def load(text: str, file: str) -> Node:
     return _Converter(file).convert(root)
 
 
-def _check_depth(text: str, file: str) -> None:
-    # The composer recurses; the event parser does not. So depth is bounded before anything recurses.
+class _TooDeep(Exception):
+    def __init__(self, mark: Any) -> None:
+        self.line: int = mark.line + 1
+        self.column: int = mark.column + 1
+
+
+class _Bounded(yaml.SafeLoader):
+    """Ends where collections are too deep: the composer recurses, once for each level."""
+
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            mark = event.start_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-            message = f"This is nested deeper than {MAX_DEPTH} levels; flatten it."
-            raise FileInvalid([FileProblem(file, line, column, message)])
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the library has no types for it
+        deeper = isinstance(event, yaml.CollectionStartEvent)
+        self.depth += deeper
+        if self.depth > MAX_DEPTH:
+            raise _TooDeep(event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= deeper
+        return node
 
 
 def _syntax(file: str, e: yaml.MarkedYAMLError) -> FileProblem:
