@@ -103,10 +103,10 @@ async def explain_event(event: str, house: House, actor: Reader) -> ExplanationV
 
 
 def _said_of_run(row: Json) -> str:
-    said = f"Run {row['id']} of {row['repo_name']} is {row['status']}"
+    said = f"Run {row['id']} of {row['repo_name']}: {row['status']}"
     why = row["reason"] or row["waiting_reason"]
     would = planned.sentence(row["spec"].get("plan") or {})
-    said = f"{said}: {why}" if why else f"{said}."
+    said = f"{said}, {why}" if why else f"{said}."
     return f"{said} {would[:1].upper()}{would[1:]}." if would else said
 
 

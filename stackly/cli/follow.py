@@ -93,7 +93,8 @@ def _line(event: "Event") -> str | None:
         where = f"{data['test']} " if data.get("test") else ""
         return f"  {where}{data['name']} {data['status']}" + _took(data)
     if event.name == "progress" and data.get("tps") is not None:
-        return f"  {data['percent']}% {data.get('phase') or ''} {data['tps']:,.0f} tps"
+        where = " ".join(w for w in (data.get("test"), data.get("phase")) if w)
+        return f"  {where} {data['tps']:,.0f} tps"
     return None
 
 

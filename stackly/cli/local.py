@@ -60,10 +60,7 @@ def _told(call: Invocation, lines: Iterator[str] | Any) -> Json | None:
 
 
 def _progress(said: Json) -> str:
-    if "component" in said:
-        return f"{said['component']:<11} {said['state']}" + (f": {said['reason']}" if said.get("reason") else "")
-    standing = "ok" if said.get("ok") else said.get("state") or "missing"
-    return f"{said.get('name', ''):<14} {standing}  {said.get('detail', '')}"
+    return f"{said['component']:<11} {said['state']}" + (f": {said['reason']}" if said.get("reason") else "")
 
 
 def _failed(problem: Json | None, code: int) -> CommandFailed:

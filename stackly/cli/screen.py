@@ -97,9 +97,10 @@ def _images(run: Json) -> list[str]:
 def _baseline(run: Json) -> str:
     baseline = run["baseline"]
     if not baseline or not baseline.get("commit"):
-        return "none: thresholds alone decide" if run["verdict"] else "not known yet"
-    how = baseline.get("mode") or "-"
-    return f"{short(baseline['commit'])}   run {clean(baseline.get('run_id') or '-')}; {clean(how)}"
+        return "none that measured the same: thresholds alone decide" if run["verdict"] else "not known yet"
+    mode = baseline.get("mode") or "-"
+    how = "measured in a run of its own" if mode == "separate" else clean(mode)
+    return f"{short(baseline['commit'])}   run {clean(baseline.get('run_id') or '-')}; {how}"
 
 
 def _cost(cost: Json) -> str:
@@ -200,7 +201,7 @@ def _foot(run: Json) -> Iterator[str]:
         for warning in test["warnings"]:
             yield f"warning    {clean(test['name'])}: {_sentence(warning)}"
     if run["status"] in TERMINAL:
-        compare = f"run compare {run['id']} | " if run["tests"] else ""
+        compare = f"run compare {run['id']} | " if run["baseline"] else ""
         yield f"next       stackly {compare}explain run {run['id']} | run logs {run['id']}"
     elif (run["waiting"] or {}).get("blocker") == "approval":
         yield f"next       stackly approval show {run['id']}"

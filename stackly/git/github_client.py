@@ -93,7 +93,9 @@ class GitHub:
             given = given._replace(netloc=given.netloc.rpartition("@")[2])  # whose credential came along is not kept
             url = given.geturl()
             if given.netloc.lower() != self._web.netloc.lower():
-                raise RepositoryAddressInvalid(f"Repositories live on {self._web.geturl()}.", url=url)
+                asked = f"{given.hostname} was not asked: repositories of {self._web.geturl()} alone are taken here."
+                cure = "docs/github.md connects another server; `stackly repo create NAME` makes one on the local hub."
+                raise RepositoryAddressInvalid(f"{asked} {cure}", url=url)
             url = given.path
         name = url.strip("/").removesuffix(".git")
         if not _NAME.match(name) or ".." in name:

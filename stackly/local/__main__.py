@@ -44,7 +44,7 @@ def _status(home: Path, _: argparse.Namespace) -> Json:
 def _doctor(home: Path, _: argparse.Namespace) -> Json:
     from stackly.local.doctor import doctor  # late: the other commands need none of its parts
 
-    found = doctor(home, lambda finding: _tell(dataclasses.asdict(finding)))
+    found = doctor(home)
     return {"findings": [dataclasses.asdict(f) for f in found]}
 
 

@@ -40,21 +40,14 @@ class Finding:
     state: str = ""  # a word of its own, where something is neither missing nor absent
 
 
-Progress = Callable[[Finding], None]
-
-
-def doctor(home: Path, progress: Progress = lambda _: None) -> list[Finding]:
+def doctor(home: Path) -> list[Finding]:
     """Look at everything a home needs; nothing is changed, and a home is not made."""
     place = Home(home.resolve())
     checks: list[Callable[[Home], Finding]] = [
         *(_python, _git, _terraform, _docker, _services, _postgres, _isolation, _disk, _ports),
         *(_waiting, _troubles),
     ]
-    found = []
-    for check in checks:
-        found.append(check(place))
-        progress(found[-1])
-    return found
+    return [check(place) for check in checks]
 
 
 def _python(_: Home) -> Finding:

@@ -85,8 +85,6 @@ def up(
     if adopted:
         _sign_in_link(place, timeout_s)
     kind = isolation.recorded(place)
-    if kind:
-        progress("isolation", kind.kind, kind.note)
     return Started(endpoints(home), adopted, kind.as_json() if kind else None, replaced)
 
 

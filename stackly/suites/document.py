@@ -47,7 +47,7 @@ def load(text: str, file: str) -> Node:
         )
     try:
         root = yaml.compose(text, Loader=_Bounded)
-    except _TooDeep as e:
+    except _TooDeepError as e:
         message = f"This is nested deeper than {MAX_DEPTH} levels; flatten it."
         raise FileInvalid([FileProblem(file, e.line, e.column, message)]) from e
     except yaml.MarkedYAMLError as e:
@@ -61,7 +61,7 @@ def load(text: str, file: str) -> Node:
     return _Converter(file).convert(root)
 
 
-class _TooDeep(Exception):
+class _TooDeepError(Exception):
     def __init__(self, mark: Any) -> None:
         self.line: int = mark.line + 1
         self.column: int = mark.column + 1
@@ -77,7 +77,7 @@ class _Bounded(yaml.SafeLoader):
         deeper = isinstance(event, yaml.CollectionStartEvent)
         self.depth += deeper
         if self.depth > MAX_DEPTH:
-            raise _TooDeep(event.start_mark)
+            raise _TooDeepError(event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= deeper
         return node

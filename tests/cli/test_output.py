@@ -71,7 +71,7 @@ AGENT = {
     "created_at": AT,
 }
 EVENT = {"id": "1", "subject": "run/r1", "name": "deploy_completed", "payload": {"run": "r1"}, "at": AT}
-EXPLAINED = {"subject": "run/r1", "summary": "Run r1 is succeeded.", "decisions": [], "events": [EVENT]}
+EXPLAINED = {"subject": "run/r1", "summary": "Run r1 of o/r: succeeded.", "decisions": [], "events": [EVENT]}
 DELIVERY = {"guid": "u", "event": "push", "attempts": 1, "status": "done", "reason": None, "received_at": AT}
 HISTORY = {
     "id": "r1",
@@ -184,7 +184,7 @@ def test_the_screen_of_a_run() -> None:
     assert "verdict   worse     1 worse; 1 of 1 test measured" in lines
     assert "gate      block     policy regression_gate: nopm worse in 1 test" in lines
     assert "image     acme/postgres@sha256:5ca1ab1e" in lines
-    assert "baseline  51e07d2   run r0; separate" in lines
+    assert "baseline  51e07d2   run r0; measured in a run of its own" in lines
     assert "machines  destroyed, leftovers 0" in lines
     head = next(line for line in lines if line.startswith("TEST tpcc"))
     assert head.split() == ["TEST", "tpcc", "NOPM", "P95", "MS", "CHANGE", "95%", "INTERVAL", "PAIRS", "VERDICT"]
@@ -192,6 +192,14 @@ def test_the_screen_of_a_run() -> None:
     assert row == ["shared_buffers=8GB", "pool=32", "52,695", "120", "-9.8%", "-13.3", "..", "-6.1", "5", "worse"]
     assert "thresholds 1 of 1 pass (tps >= 20)" in lines
     assert "warning    tpcc.2: w" in lines
+
+
+def test_a_comparison_is_offered_where_there_is_one() -> None:
+    base = {"commit": "51e07d2" + "0" * 33, "run_id": "r0", "mode": "separate"}
+    assert "run compare r1" in screen(a_run(baseline=base))
+    alone = screen(a_run(baseline=None))
+    assert "run compare" not in alone
+    assert "baseline  none that measured the same: thresholds alone decide" in alone
 
 
 def test_a_budget_is_no_cost() -> None:

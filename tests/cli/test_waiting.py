@@ -58,6 +58,13 @@ def test_a_server_that_restarts_is_waited_for(api: FakeApi, stackly: Stackly) ->
     assert len(api.seen("GET", "/runs/r1/stream")) == 2
 
 
+def test_a_line_on_the_way_names_the_test_and_no_percentage_that_stands_still(api: FakeApi, stackly: Stackly) -> None:
+    at = {"percent": 57, "test": "tpcb", "phase": "measure"}
+    api.streams("r1", Stream([("progress", {**at, "tps": 986.2}), ("progress", {**at, "tps": 1153.0}), END]))
+    lines = stackly("run", "wait", "r1").err.splitlines()
+    assert lines[:2] == ["  tpcb measure 986 tps", "  tpcb measure 1,153 tps"]
+
+
 def test_a_server_whose_database_is_away_is_waited_for(api: FakeApi, stackly: Stackly) -> None:
     told: Iterator[Answer] = iter([(503, {"title": "down", "kind": "unavailable"}), Stream([END])])
     api.on("GET", "/api/v1/runs/r1/stream", lambda _: next(told))

@@ -99,6 +99,14 @@ def test_no_address_leads_elsewhere(url: str) -> None:
         Upstream().github().full_name_of(url)
 
 
+def test_an_address_elsewhere_is_refused_with_what_was_asked_and_what_to_do() -> None:
+    with pytest.raises(RepositoryAddressInvalid) as refused:
+        Upstream().github().full_name_of("https://u:secret@evil.test/a/b")
+    for said in ("evil.test was not asked", "https://git.test alone", "docs/github.md", "stackly repo create NAME"):
+        assert said in refused.value.detail
+    assert "secret" not in refused.value.detail
+
+
 # Limits
 
 
