@@ -14,6 +14,8 @@ from stackly.api.grpc.appending import Appending
 from stackly.api.grpc.callers import Callers, Context, guarded
 from stackly.api.grpc.enrolment import as_object
 from stackly.api.grpc.places import Places
+from stackly.api.grpc.polls import Polls
+from stackly.api.grpc.refusals import Refusals, audited
 from stackly.api.grpc.transfers import Transfers
 from stackly.db import Session, Transactions
 from stackly.engine.contracts.steps import RESULT_CAP_BYTES
@@ -77,15 +79,17 @@ class Gateway(Transfers):
         authority: Authority,
         places: Places,
         callers: Callers,
+        refusals: Refusals,
+        uploads: Polls,
     ) -> None:
-        super().__init__(transactions, store, mirrors, callers, hold_for)
+        super().__init__(transactions, store, mirrors, callers, refusals, uploads, hold_for)
         self._authority = authority
         self._places = places
         self._appending = Appending()
 
-    @guarded
+    @audited
     async def Heartbeat(self, request: wire.HeartbeatRequest, context: Context) -> wire.HeartbeatReply:  # noqa: N802 - the wire's name
-        agent = await self._callers.whoever(context)
+        agent = await self.callers.whoever(context)
         if agent.is_barred:
             return wire.HeartbeatReply(revoked=True)
         async with self._transactions() as session:
@@ -106,10 +110,10 @@ class Gateway(Transfers):
             over = agent.role is Role.EDGE and await _is_over(session, str(agent.run), str(agent.test))
         return wire.HeartbeatReply(test_over=over)
 
-    @guarded
+    @guarded  # it records its refusals by itself, with the step that they are about
     async def BeginStep(self, request: wire.BeginStepRequest, context: Context) -> wire.BeginStepReply:  # noqa: N802
         """Only what a row expects of this agent; the reply says with what input. Anything else is a recorded fact."""
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
         try:
             async with self._transactions() as session:
                 await hold_for(session, agent, request.key.run, request.key.test)
@@ -126,17 +130,17 @@ class Gateway(Transfers):
             verdict=_VERDICTS[begun.verdict], input_json=given, reason=begun.reason, refusal=refusal
         )
 
-    @guarded
+    @audited
     async def RenewStep(self, request: wire.RenewStepRequest, context: Context) -> wire.RenewStepReply:  # noqa: N802
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
         async with self._transactions() as session:
             await hold_for(session, agent, request.key.run, request.key.test)
             renewed = await steps.renew(session, request.key, agent.id, request.incarnation)
         return wire.RenewStepReply(held=renewed.held, cancel_requested=renewed.cancel_requested)
 
-    @guarded
+    @audited
     async def EndStep(self, request: wire.EndStepRequest, context: Context) -> wire.EndStepReply:  # noqa: N802
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
         outcome = _outcome(request.outcome_json)
         interruption = _INTERRUPTIONS.get(request.interruption)
         async with self._transactions() as session:
@@ -144,9 +148,9 @@ class Gateway(Transfers):
             stored = await steps.end(session, request.key, agent.id, request.incarnation, outcome, interruption)
         return wire.EndStepReply(stored=stored)
 
-    @guarded
+    @audited
     async def ReportGone(self, request: wire.ReportGoneRequest, context: Context) -> wire.ReportGoneReply:  # noqa: N802
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
         async with self._transactions() as session:
             gone = await steps.report_gone(session, agent.id, request.incarnation)
             await _ring(session, {(step.id.run, step.id.test) for step in gone})
@@ -156,18 +160,18 @@ class Gateway(Transfers):
             current=[wire.Owner(run=o.run, test=o.test, epoch=o.epoch) for o in current],
         )
 
-    @guarded
+    @audited
     async def ListOwners(self, request: wire.ListOwnersRequest, context: Context) -> wire.ListOwnersReply:  # noqa: ARG002, N802
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
         async with self._transactions() as session:
             current = await steps.owners(session, agent.id)
         return wire.ListOwnersReply(current=[wire.Owner(run=o.run, test=o.test, epoch=o.epoch) for o in current])
 
-    @guarded
+    @audited
     async def IssueEnrolment(  # noqa: N802
         self, request: wire.IssueEnrolmentRequest, context: Context
     ) -> wire.IssueEnrolmentReply:
-        agent = await self._callers.agent(context, role=Role.SITE)
+        agent = await self.callers.agent(context, role=Role.SITE)
         if not (request.test and request.machine):
             raise Invalid("An enrolment is for one machine of one test.")
         async with self._transactions() as session:
@@ -183,9 +187,9 @@ class Gateway(Transfers):
             ca_pem=self._authority.ca_pem,
         )
 
-    @guarded
+    @audited
     async def Append(self, request: wire.AppendRequest, context: Context) -> wire.AppendReply:  # noqa: N802
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
         async with self._transactions() as session:
             await hold_for(session, agent, request.run, request.test)
             await self._appending.append(session, agent, request)

@@ -1,4 +1,4 @@
-"""Agents' open polls: a bounded number each, and none goes on for an agent that counts no more."""
+"""Agents' open calls that last: a bounded number each, and none goes on for an agent that counts no more."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -17,8 +17,11 @@ StillCount = Callable[[Collection[tuple[str, str]]], Awaitable[set[tuple[str, st
 
 
 class Polls:
-    def __init__(self, still_count: StillCount) -> None:
+    """Of one kind: polls for work, or uploads."""
+
+    def __init__(self, still_count: StillCount, at_once: int = AT_ONCE) -> None:
         self._still_count = still_count
+        self._at_once = at_once
         self._open: dict[tuple[str, str], set[asyncio.Timeout]] = {}
 
     @property
@@ -27,10 +30,10 @@ class Polls:
 
     @asynccontextmanager
     async def one(self, agent: str, serial: str) -> AsyncIterator[None]:
-        """While one poll is open. Raises: Exhausted; AgentRevoked as soon as the agent counts no more."""
+        """While one call is open. Raises: Exhausted; AgentRevoked as soon as the agent counts no more."""
         mine = self._open.setdefault((agent, serial), set())
-        if len(mine) >= AT_ONCE:
-            raise Exhausted(f"An agent asks for work with {AT_ONCE} calls at once at most.")
+        if len(mine) >= self._at_once:
+            raise Exhausted(f"An agent has {self._at_once} such calls open at once at most.")
         try:
             async with asyncio.timeout(None) as end:
                 mine.add(end)
@@ -58,6 +61,6 @@ class Polls:
         """End the polls of whoever counts no more. Raises: Unavailable."""
         counting = await self._still_count(list(self._open)) if self._open else set()
         for one in [one for one in self._open if one not in counting]:
-            _log.info("polls.ended", agent=one[0], reason="revoked, or replaced by a newer certificate")
+            _log.info("calls.ended", agent=one[0], reason="revoked, or replaced by a newer certificate")
             for end in self._open[one]:
                 end.reschedule(asyncio.get_running_loop().time())

@@ -26,6 +26,7 @@ from stackly.storage import Store
 from stackly.wire.gateway_pb2_grpc import add_AgentGatewayServicer_to_server
 
 _log = log.get("gateway")
+_UPLOADS = 32  # at once and each: a site agent's tests end together
 _DRAIN_S = 75.0  # longer than a poll lasts
 _TRIES, _TRY_S = 500, 0.01
 # An open connection outlives its certificate; this bounds by how much.
@@ -64,7 +65,8 @@ class Servers:
     places: Places
     polls: Polls
     temporal: grpc.aio.Channel
-    watch: asyncio.Task[None]
+    uploads: Polls
+    watch: asyncio.Future[Any]
 
     async def stop(self, grace_s: float = 2.0) -> None:
         """Calls under way may end; then open polls are cut, and asked anew by their agents."""
@@ -96,9 +98,10 @@ async def start(
     hosts = {a.rpartition(":")[0] for a in (values.gateway_address, values.enrol_address)}
     names = tuple(sorted({"localhost", "127.0.0.1", *(hosts - {"0.0.0.0", "[::]"})}))  # noqa: S104 - left out
     callers = Callers(transactions)
-    polls = Polls(callers.still_count)
+    polls, uploads = Polls(callers.still_count), Polls(callers.still_count, _UPLOADS)
     temporal = grpc.aio.insecure_channel(values.temporal_address, options=CHANNEL_OPTIONS)
-    relay = Relay(temporal, values.temporal_namespace, TaskTokens(keys), callers, polls, Refusals(transactions))
+    refusals = Refusals(transactions)
+    relay = Relay(temporal, values.temporal_namespace, TaskTokens(keys), callers, polls, refusals)
     gateway, enrol = grpc.aio.server(handlers=[relay], options=_OPTIONS), grpc.aio.server(options=_OPTIONS)
     places = Places(
         gateway=_bind(gateway, values.gateway_address, _credentials(authority, names, mutual=True)),
@@ -106,11 +109,12 @@ async def start(
         namespace=values.temporal_namespace,
     )
     register: Callable[..., None] = add_AgentGatewayServicer_to_server  # generated code has no types
-    register(Gateway(transactions, store, values.mirrors, authority, places, callers), gateway)
+    register(Gateway(transactions, store, values.mirrors, authority, places, callers, refusals, uploads), gateway)
     register(EnrolmentDoor(transactions, keys, authority, places), enrol)
     await gateway.start()
     await enrol.start()
-    return Servers(gateway, enrol, places, polls, temporal, asyncio.create_task(polls.watch()))
+    watch = asyncio.ensure_future(asyncio.gather(polls.watch(), uploads.watch()))
+    return Servers(gateway, enrol, places, polls, temporal, uploads, watch)
 
 
 async def serve_until(

@@ -10,10 +10,12 @@ from typing import IO
 import grpc
 
 from stackly.agents.model import Agent, Role
-from stackly.api.grpc.callers import Callers, Context, guarded, refuse
+from stackly.api.grpc.callers import Callers, Context, refuse
 from stackly.api.grpc.code import code
+from stackly.api.grpc.polls import Polls
+from stackly.api.grpc.refusals import Refusals, audited, note
 from stackly.db import Session, Transactions
-from stackly.errors import Conflict, Exhausted, Invalid
+from stackly.errors import Conflict, Denied, Exhausted, Invalid
 from stackly.runs.holds import Hold
 from stackly.stacks import versions
 from stackly.storage import Store
@@ -49,12 +51,21 @@ def artifact_key(run: str, test: str, name: str) -> str:
 
 class Transfers(AgentGatewayServicer):
     def __init__(
-        self, transactions: Transactions, store: Store, mirrors: Path, callers: Callers, hold_for: HoldFor
+        self,
+        transactions: Transactions,
+        store: Store,
+        mirrors: Path,
+        callers: Callers,
+        refusals: Refusals,
+        uploads: Polls,
+        hold_for: HoldFor,
     ) -> None:
         self._transactions = transactions
         self._store = store
         self._mirrors = mirrors
-        self._callers = callers
+        self.callers = callers
+        self.refusals = refusals
+        self._uploads = uploads
         self._hold_for = hold_for
 
     @staticmethod
@@ -70,6 +81,8 @@ class Transfers(AgentGatewayServicer):
         except grpc.aio.AbortError:
             raise
         except Exception as e:  # noqa: BLE001 - the edge: nothing passes it
+            if isinstance(e, Denied):
+                await note(self, context, "ReadTree", e)
             await refuse(context, e)
 
     async def ReadState(self, request: wire.ReadStateRequest, context: Context) -> AsyncIterator[wire.Chunk]:  # noqa: N802
@@ -83,21 +96,27 @@ class Transfers(AgentGatewayServicer):
         except grpc.aio.AbortError:
             raise
         except Exception as e:  # noqa: BLE001 - the edge: nothing passes it
+            if isinstance(e, Denied):
+                await note(self, context, "ReadState", e)
             await refuse(context, e)
 
     async def _read(self, context: Context, run: str, test: str, epoch: int) -> Hold:
-        agent = await self._callers.agent(context, role=Role.SITE)
+        agent = await self.callers.agent(context, role=Role.SITE)
         async with self._transactions() as session:
             hold = await self._hold_for(session, agent, run, test)
         self._must_hold(hold, run, epoch)
         return hold
 
-    @guarded
+    @audited
     async def WriteState(  # noqa: N802
         self, request: AsyncIterator[wire.WriteStateRequest], context: Context
     ) -> wire.WriteStateReply:
         """An old epoch is refused *and kept*: it may be the only record of what was created."""
-        agent = await self._callers.agent(context, role=Role.SITE)
+        agent = await self.callers.agent(context, role=Role.SITE)
+        async with self._uploads.one(agent.id, agent.certificate or ""):
+            return await self._take_state(agent, request)
+
+    async def _take_state(self, agent: Agent, request: AsyncIterator[wire.WriteStateRequest]) -> wire.WriteStateReply:
         head = await anext(request, None)
         if head is None:
             raise Invalid("The stream was empty.")
@@ -124,11 +143,17 @@ class Transfers(AgentGatewayServicer):
             written = await versions.write_version(session, hold.state, read, stored, run=head.run, epoch=head.epoch)
         return wire.WriteStateReply(accepted=written.accepted, rescued=written.rescued, reason=written.reason)
 
-    @guarded
+    @audited
     async def PutArtifact(  # noqa: N802
         self, request: AsyncIterator[wire.PutArtifactRequest], context: Context
     ) -> wire.PutArtifactReply:
-        agent = await self._callers.agent(context)
+        agent = await self.callers.agent(context)
+        async with self._uploads.one(agent.id, agent.certificate or ""):
+            return await self._take_artifact(agent, request)
+
+    async def _take_artifact(
+        self, agent: Agent, request: AsyncIterator[wire.PutArtifactRequest]
+    ) -> wire.PutArtifactReply:
         head = await anext(request, None)
         if head is None:
             raise Invalid("The stream was empty.")
