@@ -78,6 +78,8 @@ def _temporal(home: Home, config: Config) -> Component:
     argv += ["--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"]
     # Its HTTP endpoint cannot be closed: a page would start and end workflows by a form. So it serves no host there is.
     argv += ["--dynamic-config-value", 'frontend.httpAllowedHosts=["nobody.invalid"]']
+    # Nor may it take its namespace, and with it every workflow for good.
+    argv += ["--dynamic-config-value", 'worker.protectedNamespaces=["default"]']
     # An agent's poll that ends takes no task with it.
     argv += ["--dynamic-config-value", "frontend.enableCancelWorkerPollsOnShutdown=true"]
     return Component(

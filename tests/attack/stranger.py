@@ -23,6 +23,7 @@ import grpc
 import httpx
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
     PollActivityTaskQueueRequest,
@@ -125,6 +126,7 @@ async def meddles(temporal: str, workflow_id: str) -> dict[str, str]:
         namespace=client.namespace, workflow_execution=execution, signal_name="ring", input=plain
     )
     delete = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+    gone = DeleteNamespaceRequest(namespace=client.namespace)
     seen = [flow.id async for flow in client.list_workflows()]
     deeds: dict[str, Callable[[], Awaitable[Any]]] = {
         "signal": lambda: client.workflow_service.signal_workflow_execution(signal),
@@ -135,6 +137,7 @@ async def meddles(temporal: str, workflow_id: str) -> dict[str, str]:
         "start": lambda: client.start_workflow("Run", "evil", id=workflow_id, task_queue="control"),
         "end again": handle.terminate,
         "delete": lambda: client.workflow_service.delete_workflow_execution(delete),
+        "delete namespace": lambda: client.operator_service.delete_namespace(gone),
     }
     said = {"list": f"{len(seen)} seen"}
     for name, deed in deeds.items():
