@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 
+from stackly import addresses
 from stackly.accounts import service
 from stackly.accounts.model import Action, Actor
 from stackly.api.parts import House
@@ -49,7 +49,8 @@ async def still_actor(request: Request, session: Session) -> Actor:
 def refuse_cross_site(request: Request) -> None:
     """Browsers send one of the two headers with every mutating request; neither means no browser sent it."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    same = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    parts = addresses.parsed(origin or "")
+    same = parts is not None and bool(parts.netloc) and parts.netloc == request.headers.get("host")
     if same or (origin is None and site == "same-origin"):
         return
     raise CrossSite("Open the page from Stackly itself, or use a token.")

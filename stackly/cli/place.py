@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from stackly import addresses
 from stackly.cli.exits import CommandFailed, Exit
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -50,8 +51,8 @@ class Place(NamedTuple):
         """Shape: no trailing slash. Raises: CommandFailed when no server is known, or the address is none."""
         if not self.told:
             return self.endpoint("api_url").rstrip("/")
-        parts = urlsplit(self.told)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        parts = addresses.parsed(self.told)
+        if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
             said = f"{self.told!r} is no address; write http://HOST:PORT or https://HOST."
             raise CommandFailed(Exit.USAGE, "The server's address is not usable.", said)
         return self.told.rstrip("/")

@@ -122,6 +122,7 @@ class Looks:
 
     async def _apply(self, seen: Repo, installation: int | None, verdict: Verdict) -> Repo:
         async with self.transactions() as session:
+            await store.get_repo(session, seen.id, lock=True)  # before what refers to it, as whoever connects it does
             known = verdict.known_as
             if known is not None:
                 await connections.connect(session, seen.account, seen.id, installation)

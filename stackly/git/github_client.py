@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from stackly import texts
+from stackly import addresses, texts
 from stackly.git.github_app import AppKey, AppTokens
 from stackly.git.github_rest import (
     GitHubHost,
@@ -18,6 +18,7 @@ from stackly.git.github_rest import (
     UpstreamNotFound,
 )
 
+_DOTS = frozenset({".", ".."})  # no name, and an address with one leads elsewhere
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}\Z")
 # What a hook of ours listens to: refs, and what becomes of the repository itself.
 EVENTS = ["push", "repository"]
@@ -89,7 +90,9 @@ class GitHub:
         Raises: RepositoryAddressInvalid.
         """
         if "://" in url:
-            given = urlsplit(url)
+            given = addresses.parsed(url)
+            if given is None:
+                raise RepositoryAddressInvalid("This is no URL; give the repository's clone URL, or owner/name.")
             given = given._replace(netloc=given.netloc.rpartition("@")[2])  # whose credential came along is not kept
             url = given.geturl()
             if given.netloc.lower() != self._web.netloc.lower():
@@ -98,7 +101,7 @@ class GitHub:
                 raise RepositoryAddressInvalid(f"{asked} {cure}", url=url)
             url = given.path
         name = url.strip("/").removesuffix(".git")
-        if not _NAME.match(name) or ".." in name:
+        if not _NAME.match(name) or _DOTS.intersection(name.split("/")):
             raise RepositoryAddressInvalid("Give the repository's clone URL, or owner/name.", url=url)
         return name
 

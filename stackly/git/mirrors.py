@@ -9,15 +9,13 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import git
-
-from stackly import log, texts
+from stackly import texts
 from stackly.errors import Faulty, Invalid, NotFound
-from stackly.git import bundles, packs
+from stackly.git import bundles, commits, packs
 from stackly.git.closures import Closure
+from stackly.git.commits import CommitInfo
 from stackly.git.differences import DIFF_MEMORY, DIFF_SECONDS, Changed, NameReader
 from stackly.git.following import MAX_FILE, Following
 from stackly.git.memory import Memory
@@ -27,8 +25,6 @@ from stackly.git.runner import Runner, failure, is_harmless
 from stackly.git.submodules import trick
 from stackly.git.trees import Tree, check_oid
 from stackly.ids import new_token
-
-_log = log.get("git")
 
 _REPO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 _HEADS = "+refs/heads/*:refs/heads/*"
@@ -41,28 +37,6 @@ _UNPACKED = ("core.compression=0", "core.looseCompression=1")
 _FIRST_PAUSE = 0.2
 AWAIT_SECONDS = 5.0
 _KEPT = "refs/stackly/keep/"
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    name: str
-    email: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommitInfo:
-    """What cannot be read of a commit is empty, and costs nothing else.
-
-    Units: `authored_at` and `committed_at` in UTC.
-    """
-
-    sha: str
-    author: Person
-    committer: Person
-    authored_at: datetime
-    committed_at: datetime
-    subject: str
-    parents: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +306,8 @@ class Mirror:
     async def commit_info(self, commit: str) -> CommitInfo:
         """Raises: NotFound."""
         oid = await self.commit_of(commit)
-        return await asyncio.to_thread(_commit_info, self.path, oid)
+        result = await self._runner.run(self.path, *commits.ARGS, "--end-of-options", oid)
+        return commits.read(oid, result.out)
 
     async def _closure(self, tree: Tree, path: str) -> Closure:
         if not tree.has_directory(path):
@@ -359,33 +334,6 @@ class Mirror:
         """A git that was killed leaves lock files; the caller is the only writer, so they are nobody's."""
         for lock in await asyncio.to_thread(lambda: list(self.path.rglob("*.lock"))):
             lock.unlink(missing_ok=True)
-
-
-def _commit_info(path: Path, oid: str) -> CommitInfo:
-    try:
-        with git.Repo(path) as repo:
-            repo.git.update_environment(
-                GIT_DIR=str(path), GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL="/dev/null", GIT_NO_LAZY_FETCH="1"
-            )
-            commit = git.Commit(repo, bytes.fromhex(oid))
-            return CommitInfo(
-                sha=oid,
-                author=_person(commit.author),
-                committer=_person(commit.committer),
-                authored_at=commit.authored_datetime.astimezone(UTC),
-                committed_at=commit.committed_datetime.astimezone(UTC),
-                subject=texts.kept(str(commit.summary))[:500],
-                parents=tuple(parent.hexsha for parent in commit.parents),
-            )
-    except (git.GitError, ValueError, OverflowError, LookupError) as error:
-        # An encoding that nobody knows, a time of no calendar.
-        _log.warning("commit.unreadable", commit=oid, error=type(error).__name__)
-        nobody, never = Person("", ""), datetime.fromtimestamp(0, UTC)
-        return CommitInfo(oid, nobody, nobody, never, never, "", ())
-
-
-def _person(actor: git.Actor) -> Person:
-    return Person(texts.kept(str(actor.name or "")), texts.kept(str(actor.email or "")))
 
 
 def _named(listing: bytes, between: bytes) -> tuple[dict[str, str], dict[str, str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stackly import log, texts
+from stackly import addresses, log, texts
 from stackly.errors import Faulty, Invalid, Unavailable
 from stackly.log import redact_text
 
@@ -88,13 +88,9 @@ class Runner:
 
     def check_url(self, url: str) -> None:
         """Raises: Invalid for anything but a plain URL of an allowed protocol, without credentials in it."""
-        try:
-            parts = urlsplit(url)
-            allowed = parts.scheme in self.protocols and parts.username is None and parts.password is None
-            _ = parts.port
-        except ValueError:
-            allowed = False
-        if not allowed or not url.isprintable() or " " in url:
+        parts = addresses.parsed(url)
+        allowed = parts is not None and parts.scheme in self.protocols and parts.username is parts.password is None
+        if parts is None or not allowed or not url.isprintable() or " " in url:
             wanted = ", ".join(sorted(self.protocols))
             raise Invalid(f"The clone URL must be a plain {wanted} URL without credentials.")
         if parts.scheme != "file" and not parts.hostname:

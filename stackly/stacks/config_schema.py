@@ -24,18 +24,35 @@ def json_schema() -> dict[str, Any]:
     return schema_of(STACK, "stackly.hcl")
 
 
+# No branch of git has these in its name. Every other character is one like another, and a blank is one in a path.
+_NO_BRANCH = re.compile(r"[\x00-\x20\x7f\\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST_BRANCHES, _LONGEST_PATHS = 250, 1024
+
+
 def _path(text: str) -> str:
     """A file inside the stack's directory."""
     parts = text.split("/")
-    if not re.fullmatch(r"[^\s\\\x00-\x1f]+", text) or text.startswith("/") or any(p in ("", ".", "..") for p in parts):
+    if _CONTROL.search(text) or text.startswith("/") or any(p in ("", ".", "..") for p in parts):
         raise ValueError(f"`{text}` is no path inside the stack's directory")
     return text
 
 
-def _glob(text: str) -> str:
-    """A pattern over branches or repository paths; it never leaves the repository."""
-    if not text or len(text) > 200 or any(c.isspace() or c in "\\\0" for c in text):
-        raise ValueError(f"`{text}` is no pattern; write for example release/* or src/**")
+def _branches(text: str) -> str:
+    """A pattern over names of branches."""
+    if not text or len(text) > _LONGEST_BRANCHES or _NO_BRANCH.search(text):
+        raise ValueError(f"`{text}` fits no branch; write for example release/*")
+    return _relative(text)
+
+
+def _paths(text: str) -> str:
+    """A pattern over the repository's paths; it never leaves the repository."""
+    if not text or len(text) > _LONGEST_PATHS or _CONTROL.search(text):
+        raise ValueError(f"`{text}` is no pattern; write for example src or src/**")
+    return _relative(text)
+
+
+def _relative(text: str) -> str:
     if text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f"`{text}` must be relative to the repository, without ..")
     return text
@@ -74,7 +91,7 @@ _TRIGGER = Shape(
     "trigger",
     "Which changes start a run.",
     fields=(
-        _texts("branches", "Branch patterns; all branches if left out.", _glob),
+        _texts("branches", "Branch patterns; all branches if left out.", _branches),
         Field(
             "pull_requests",
             "bool",
@@ -82,7 +99,7 @@ _TRIGGER = Shape(
             default=True,
             schema=(("enum", [True]),),
         ),
-        _texts("paths", "Repository patterns added to the stack's own directory and local modules.", _glob),
+        _texts("paths", "Repository patterns added to the stack's own directory and local modules.", _paths),
     ),
     unbuilt=(Unbuilt("pull_requests", "name the branches that start runs in `branches`", (False,)),),
 )

@@ -50,7 +50,11 @@ async def another_of(session: Session, account: str, full_name: str, github_id: 
 
 
 async def connect(session: Session, account: str, repo: str, installation: int | None) -> None:
-    """Note by which installation a repository is reached; without one that is known, what is known stays."""
+    """Note by which installation a repository is reached; without one that is known, what is known stays.
+
+    The repository's own row is locked first, as by everybody: a new row here refers to it.
+    """
+    await session.execute(text("SELECT 1 FROM repos WHERE id = :repo FOR UPDATE"), {"repo": repo})
     await session.execute(
         text(
             "INSERT INTO connections (repo, account, installation) VALUES (:repo, :account, :installation)"
@@ -62,15 +66,16 @@ async def connect(session: Session, account: str, repo: str, installation: int |
 
 async def connection(session: Session, account: str, repo: str) -> Connection:
     """As it is noted; one that nobody noted is made."""
-    await connect(session, account, repo, None)
-    row = (
-        await session.execute(text("SELECT repo, account, installation FROM connections WHERE repo = :r"), {"r": repo})
-    ).one()
+    asked = text("SELECT repo, account, installation FROM connections WHERE repo = :r")
+    row = (await session.execute(asked, {"r": repo})).one_or_none()
+    if row is None:
+        await connect(session, account, repo, None)
+        row = (await session.execute(asked, {"r": repo})).one()
     return Connection(RepoId(row.repo), row.account, row.installation)
 
 
 async def confirm(session: Session, repo: str) -> None:
-    """GitHub has said by its number what a repository is called."""
+    """GitHub has said by its number what a repository is called. Who changes the repository's row locked it before."""
     await session.execute(
         text("UPDATE connections SET confirmed_at = clock_timestamp() WHERE repo = :repo"), {"repo": repo}
     )

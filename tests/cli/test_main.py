@@ -70,6 +70,13 @@ def test_keys_are_found_in_order(api: FakeApi, stackly: Stackly, monkeypatch: py
     assert _key_sent(api) == "Bearer stk_told"
 
 
+@pytest.mark.parametrize("given", ["http://[::1", "http://[x]/", "http://a:99999", "http://a:b", "//", "x", "file:///"])
+def test_what_is_no_address_is_refused_as_usage(stackly: Stackly, given: str) -> None:
+    done = stackly("--server", given, "run", "list")
+    assert done.code == 2
+    assert "no address" in done.err
+
+
 def test_the_homes_key_goes_to_the_homes_server_only(api: FakeApi, stackly: Stackly) -> None:
     other = FakeApi()
     other.start()

@@ -1,5 +1,6 @@
 """A repository is its number: whoever has its name now. Who pushed is told by a delivery, else by GitHub's activity."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from stackly.db import Transactions
+from stackly.stacks import connections_store as connections
+from stackly.stacks import store as stacks
 from tests.engine.sweeping import KEY, MAIN, Sky, Tree, plain, pushed_with, sky
 
 
@@ -57,6 +60,18 @@ async def test_while_github_does_not_say_whose_a_name_is_nothing_is_taken(world:
     await world.sweeps.slot(world.account)
     assert await world.registry() == before
     assert "rate limit" in str(await world.reason())
+
+
+async def test_who_connects_a_repository_and_who_looks_at_it_do_not_deadlock(world: Sky) -> None:
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with world.transactions() as session:
+        await stacks.get_repo(session, world.repo_id, lock=True)
+        looking = asyncio.create_task(world.sweeps.look(f"repo/{world.repo_id}"))
+        async with asyncio.timeout(30):
+            while not looking.done() and not await world.rows(blocked):  # noqa: ASYNC110 - a lock tells nobody
+                await asyncio.sleep(0.02)
+        await connections.connect(session, world.account, world.repo_id, None)
+    await looking
 
 
 async def test_a_repository_that_moves_under_a_fetch_is_fetched_again(world: Sky, tmp_path: Path) -> None:

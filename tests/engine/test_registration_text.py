@@ -1,5 +1,6 @@
 """Names and texts of every kind in a repository: a bad one costs itself, and says which it was."""
 
+import json
 import os
 
 import pytest
@@ -55,6 +56,22 @@ async def test_odd_characters_make_names_like_others(syncing: Syncing, name: str
     await syncing.sync()
     assert await syncing.codes(f"refs/heads/{name}") == {}
     assert await syncing.events("sync_failed") == []
+
+
+@pytest.mark.parametrize("name", [*ODD, "a b", 'q"x', "back\\slash", "%00", "n" * 250])
+async def test_such_names_are_watched_as_they_are_written(syncing: Syncing, name: str) -> None:
+    suite = f"{name[:200]}.yaml"
+    here = f"suite = {_hcl(suite)}\n  trigger {{\n    paths = [{_hcl(name)}]\n  }}"
+    files = measured("m", "m", here)
+    files[f"m/{suite}"] = files.pop("m/suite.yaml")
+    await syncing.pushed(files)
+    assert (await syncing.code("m")).status == "active"
+    await syncing.pushed({f"{name}/x.c": "x", "other": "x"})
+    assert [r.trigger["paths"] for r in await syncing.runs()][1:] == [[f"{name}/x.c"]]
+
+
+def _hcl(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 async def test_a_line_break_in_a_path_rejects_its_stack_and_in_a_file_nothing(syncing: Syncing) -> None:

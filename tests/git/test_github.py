@@ -93,7 +93,21 @@ async def test_an_enterprise_server_is_asked_below_its_own_address() -> None:
     assert request.headers["x-github-api-version"]
 
 
-@pytest.mark.parametrize("url", ["https://evil.test/a/b", "a", "a/..", "a/b/c", "https://git.test@evil.test/a/b"])
+ELSEWHERE = [
+    "https://evil.test/a/b",
+    "a",
+    "a/..",
+    "a/b/c",
+    "https://git.test@evil.test/a/b",
+    "a/.",
+    "./b",
+    "../b",
+    "a/.git",
+]
+NO_URL = ["http://[::1", "https://[git.test]/a/b", "https://git.test]/a/b", "http://\u2100/a/b"]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE + NO_URL)
 def test_no_address_leads_elsewhere(url: str) -> None:
     with pytest.raises(RepositoryAddressInvalid):
         Upstream().github().full_name_of(url)
@@ -105,6 +119,10 @@ def test_an_address_elsewhere_is_refused_with_what_was_asked_and_what_to_do() ->
     for said in ("evil.test was not asked", "https://git.test alone", "docs/github.md", "stackly repo create NAME"):
         assert said in refused.value.detail
     assert "secret" not in refused.value.detail
+
+
+def test_dots_within_a_name_are_part_of_it() -> None:
+    assert Upstream().github().full_name_of("a/b..c") == "a/b..c"
 
 
 # Limits

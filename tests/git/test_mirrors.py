@@ -189,6 +189,42 @@ async def test_a_commit_tells_who_and_when(repo: "Repository", mirror: Mirror) -
     assert (info.subject, info.parents) == ("Subject \N{SNOWMAN}", (one,))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "raw"),
+    [
+        ("ISO-8859-1", b"caf\xe9"),
+        ("latin-1", b"caf\xe9"),
+        ("CP1252", b"caf\xe9"),
+        ("KOI8-R", "caf\u0444".encode("koi8-r")),
+        ("", "caf\u00e9".encode()),
+    ],
+)
+async def test_a_commit_is_read_in_the_encoding_that_it_names(
+    repo: "Repository", mirror: Mirror, encoding: str, raw: bytes
+) -> None:
+    first = repo.commit({"x": "1"})
+    named = f"encoding {encoding}\n".encode() if encoding else b""
+    head = repo.commit_object(first, b"author %s <a@x> 1 +0000\ncommitter C <c@x> 2 +0000\n%s" % (raw, named), raw)
+    await mirror.fetch()
+    info = await mirror.commit_info(head)
+    meant = raw.decode(encoding or "utf-8")
+    assert (info.author.name, info.subject, info.parents) == (meant, meant, (first,))
+
+
+@pytest.mark.parametrize("encoding", ["klingon-8", "idna", "base64", "unicode_escape", "", "\u00e9"])
+async def test_what_cannot_be_read_of_a_commit_costs_nothing_else(
+    repo: "Repository", mirror: Mirror, encoding: str
+) -> None:
+    first = repo.commit({"x": "1"})
+    about = b"author Jos\xe9 <a@x> 999999999999999999 +0000\ncommitter Lin <c@x> 2 -9999\nencoding %s\n"
+    head = repo.commit_object(first, about % encoding.encode(), b"caf\xe9 \\ud800")
+    await mirror.fetch()
+    info = await mirror.commit_info(head)
+    assert (info.author.name, info.committer.name) == ("Jos\N{REPLACEMENT CHARACTER}", "Lin")
+    assert info.subject == "caf\N{REPLACEMENT CHARACTER} \\ud800"
+    assert info.committed_at == datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)
+
+
 async def test_blobs_come_by_id_and_within_caps(repo: "Repository", mirror: Mirror) -> None:
     head = repo.commit({"x": "one", "y": "two\n\n", "empty": ""})
     await mirror.fetch()
