@@ -91,7 +91,7 @@ def headers_of(error: StacklyError) -> dict[str, str]:
     if isinstance(error, errors.Unauthenticated):
         return {"WWW-Authenticate": 'Bearer realm="stackly"'}
     if isinstance(error, errors.Exhausted | errors.Unavailable):
-        after = error.fields.get("retry_after_seconds", RETRY_AFTER_S)
+        after = error.fields.get("retry_after_s", RETRY_AFTER_S)
         return {"Retry-After": str(max(1, int(after)))}
     return {}
 

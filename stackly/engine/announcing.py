@@ -9,11 +9,14 @@ from datetime import timedelta
 
 from stackly import log
 from stackly.db import Session
+from stackly.errors import Exhausted
 from stackly.events import announced_store as announcements
 from stackly.events import store as events
 from stackly.events.announced_store import Announcement
 from stackly.events.model import Bell, EventName
 from stackly.git.payloads import Announced
+from stackly.stacks import connections_store as connections
+from stackly.stacks import store
 from stackly.stacks.model import Repo, branch_of
 
 _log = log.get("engine")
@@ -23,6 +26,8 @@ FRESH = timedelta(minutes=2)
 # So long rings are left for it, each about as far from the next as from the push; then it is the sweep's.
 LOOKED_FOR = timedelta(minutes=10)
 FIRST_LOOK = timedelta(seconds=10)
+# A limit that names no end is asked about again after this.
+HELD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,18 @@ async def note(session: Session, repo: str, waiting: Waiting, missing: Collectio
     again = [next_look(a.age) for a, why in waited if why is not None and a.age < LOOKED_FOR]
     if again:
         await events.ring_later(session, Bell.REPO_SYNC, repo, after=min(again))
+
+
+async def hold(session: Session, repo: str, waiting: Waiting, limited: Exhausted) -> None:
+    """GitHub does not say now whose the name is: nothing is taken by it, and it is asked again when its limit ends."""
+    seconds = float(limited.fields.get("retry_after_s") or HELD.total_seconds())
+    since = await connections.confirmed_at(session, repo)
+    last = f" (it said so last at {since.isoformat(timespec='seconds')})" if since else ""
+    why = f"held: GitHub does not say now whose repository this is{last}. {limited.detail} It is read when that ends"
+    await store.set_repo_reason(session, repo, why)
+    await announcements.set_reasons(session, [(a, why) for a in waiting.pushes])
+    await events.ring_later(session, Bell.REPO_SYNC, repo, after=max(FIRST_LOOK, timedelta(seconds=seconds)))
+    _log.warning("sync.held", repo_id=repo, seconds=round(seconds), reason=limited.detail)
 
 
 async def refuse(session: Session, repo: Repo, waiting: Waiting) -> None:

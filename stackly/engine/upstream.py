@@ -4,7 +4,6 @@ Access lost is never code deleted (G13): whatever is read here stops scheduling 
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Literal
 
 from stackly import log
@@ -13,15 +12,12 @@ from stackly.errors import StacklyError
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.git.github_client import GitHub, UpstreamRepo
-from stackly.git.github_rest import UpstreamLimited, UpstreamNotFound
+from stackly.git.github_rest import UpstreamNotFound
 from stackly.stacks import connections_store as connections
 from stackly.stacks import repos_store, store
 from stackly.stacks.model import Repo
 
 _log = log.get("engine")
-
-# A limit of GitHub's lasts up to an hour; a name that is given up is not another's within minutes.
-COUNTS = timedelta(minutes=15)
 
 # `none`: no App reaches it, a plain token does, or nobody needs one.
 Reach = Literal["none", "active", "suspended", "gone"]
@@ -86,20 +82,10 @@ class Looks:
     github: GitHub
 
     async def look(self, repo: str, reach: Reach | None = None) -> Repo:
-        """The repository as it is from now on.
+        """The repository as it is from now on. What GitHub said before counts for nothing: a name changes in a moment.
 
-        Where GitHub answers nobody for a while, because its limit is used up, what it said shortly before still counts.
         Raises: Upstream errors; nothing is changed then.
         """
-        try:
-            return await self._look(repo, reach)
-        except UpstreamLimited:
-            async with self.transactions() as session:
-                if not await connections.is_confirmed(session, repo, within=COUNTS):
-                    raise
-                return await store.get_repo(session, repo)
-
-    async def _look(self, repo: str, reach: Reach | None) -> Repo:
         async with self.transactions() as session:
             seen = await store.get_repo(session, repo)
             known = await connections.connection(session, seen.account, repo)

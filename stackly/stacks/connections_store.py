@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
@@ -81,12 +81,11 @@ async def confirm(session: Session, repo: str) -> None:
     )
 
 
-async def is_confirmed(session: Session, repo: str, *, within: timedelta) -> bool:
-    found = await session.execute(
-        text("SELECT confirmed_at > clock_timestamp() - CAST(:within AS interval) FROM connections WHERE repo = :repo"),
-        {"repo": repo, "within": within},
-    )
-    return bool(found.scalar_one_or_none())
+async def confirmed_at(session: Session, repo: str) -> datetime | None:
+    """When GitHub said that last."""
+    found = await session.execute(text("SELECT confirmed_at FROM connections WHERE repo = :repo"), {"repo": repo})
+    at: datetime | None = found.scalar_one_or_none()
+    return at
 
 
 async def connected_by(session: Session, account: str, installation: int) -> list[RepoId]:

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.exceptions import ApplicationError
 
 from stackly.db import Transactions
 from stackly.stacks import connections_store as connections
@@ -50,16 +50,39 @@ async def test_a_stranger_under_the_old_name_is_never_read(world: Sky, tmp_path:
 
 
 async def test_while_github_does_not_say_whose_a_name_is_nothing_is_taken(world: Sky, tmp_path: Path) -> None:
+    """However shortly before it did: the name may be a stranger's since."""
     before = await world.registry()
+    await world.tree.pushed({"README.md": "x"})
+    await world.attempted(3)
     await _stranger(world, tmp_path)
-    await world.rows("UPDATE connections SET confirmed_at = confirmed_at - interval '1 day' RETURNING repo")
     await world.ask("PUT", "/_limits", {"kind": "primary", "count": 1000, "retry_after_s": 3000})
-    with pytest.raises(ApplicationError, match="rate limit"):
-        await world.synced(world.repo_id)
+    await world.settled()
     await world.rows("UPDATE connections SET look_at = clock_timestamp() RETURNING repo")
     await world.sweeps.slot(world.account)
     assert await world.registry() == before
-    assert "rate limit" in str(await world.reason())
+    newest = "SELECT reason FROM deliveries WHERE event = 'push' ORDER BY received_at DESC LIMIT 1"
+    for told in ((await world.rows(newest))[0]["reason"], await world.reason()):
+        assert "held" in str(told)
+        assert "rate limit" in str(told)
+
+
+async def test_what_was_held_is_read_when_the_limit_ends(world: Sky) -> None:
+    head = await world.tree.pushed(plain("b", "b"))
+    await world.attempted(3)
+    await world.ask("PUT", "/_limits", {"kind": "primary", "count": 1000, "retry_after_s": 3000})
+    await world.settled()
+    assert (MAIN, "b") not in await world.registry()
+    due = "SELECT available_at - clock_timestamp() AS left FROM outbox WHERE kind = 'repo-sync'"
+    assert [r["left"] > timedelta(minutes=45) for r in await world.rows(due)] == [True], (
+        "asked when it ends, not before"
+    )
+    await world.ask("PUT", "/_limits", {"kind": "primary", "count": 0})
+    world.github._rest._budgets.clear()
+    await world.rows("UPDATE outbox SET available_at = clock_timestamp() RETURNING id")
+    await world.settled()
+    assert (await world.registry())[MAIN, "b"] == head
+    assert await world.reason() is None
+    assert not [r for r in await world.rows("SELECT reason FROM deliveries WHERE event = 'push'") if r["reason"]]
 
 
 async def test_who_connects_a_repository_and_who_looks_at_it_do_not_deadlock(world: Sky) -> None:

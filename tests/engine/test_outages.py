@@ -127,14 +127,17 @@ async def test_a_hook_that_somebody_removed_is_told_and_costs_nothing(world: Sky
     assert "stackly repo add octo/stacks" in looked["reason"]
 
 
-async def test_githubs_limit_stops_no_sync(world: Sky) -> None:
+async def test_githubs_limit_holds_a_sync_and_stops_no_repository(world: Sky) -> None:
     await world.faults(drop=1)
     await world.tree.pushed(plain("a", "a"))
     await world.ask("PUT", "/_limits", {"kind": "primary", "count": 100, "retry_after_s": 3000})
     await world.swept()
-    await world.ask("PUT", "/_limits", {"count": 0})
-    assert len(await world.registry()) == 1
+    assert await world.registry() == {}
     assert (await world.repo()).status == "active"
+    await world.ask("PUT", "/_limits", {"kind": "primary", "count": 0})
+    world.github._rest._budgets.clear()
+    await world.swept()
+    assert len(await world.registry()) == 1
 
 
 # What becomes of a repository: by webhook, and by the sweeper alone

@@ -23,7 +23,7 @@ from stackly.engine.pushes import Intake, Pushed, Rewritten
 from stackly.engine.reading import Platform
 from stackly.engine.registration import register
 from stackly.engine.watching import started_by, watching, would_start
-from stackly.errors import FileInvalid, StacklyError, Unavailable, kind_of
+from stackly.errors import Exhausted, FileInvalid, StacklyError, Unavailable, kind_of
 from stackly.events import store as events
 from stackly.events.model import EventName
 from stackly.git.memory import Memory
@@ -89,6 +89,10 @@ class Sync(SyncActivities):
                     await announcing.refuse(session, found, waiting)
                 return SyncPlan([])
             found, mirror, fetched = await self._fetched(found, waiting.awaited)
+        except Exhausted as e:
+            async with self._transactions() as session:
+                await announcing.hold(session, repo, waiting, e)
+            return SyncPlan([])
         except StacklyError as e:
             async with self._transactions() as session:
                 await store.set_repo_reason(session, repo, f"fetch failed: {e.detail}")
