@@ -312,4 +312,4 @@ def tail(path: Path, lines: int = 12) -> str:
             text = source.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.rstrip("\n").split("\n")[-lines:])

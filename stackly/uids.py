@@ -17,7 +17,7 @@ _NARROW = (20_000, 60_000, 512)
 def _mapped() -> list[range]:
     """The numbers that exist in our user namespace; elsewhere setuid fails."""
     try:
-        lines = Path("/proc/self/uid_map").read_text().splitlines()
+        lines = Path("/proc/self/uid_map").read_text().rstrip("\n").split("\n")
     except OSError:
         return [range(1 << 32)]
     found = [[int(word) for word in line.split()] for line in lines]
@@ -28,7 +28,7 @@ def _subordinate() -> list[range]:
     found = []
     for name in ("/etc/subuid", "/etc/subgid"):
         try:
-            lines = Path(name).read_text().splitlines()
+            lines = Path(name).read_text(errors="replace").split("\n")
         except OSError:
             continue
         for line in lines:
@@ -65,10 +65,11 @@ def alive() -> set[int]:
 def of_process(pid: int) -> tuple[int, ...]:
     """Real, effective, saved and file-system user; () for one that is gone, also for a zombie."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        # A process is called what it likes, in any bytes.
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return ()
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in text.split("\n") if ":" in line)
     if fields.get("State", "Z").split()[0] in "ZX":
         return ()
     return tuple(int(word) for word in fields.get("Uid", "").split())

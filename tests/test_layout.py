@@ -49,6 +49,21 @@ def test_a_workflow_is_recognised() -> None:
     assert _workflows(ast.parse(both)) == ["A", "B"]
 
 
+# It breaks a line at U+2028, U+0085 and five more, which are characters like others in what people and git write.
+_SPLITLINES = {"agent/terraform/masking.py": "masks each piece that anything could show as a line"}
+
+
+def _splits_lines(text: str) -> bool:
+    calls = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Attribute))
+    return any(n.attr == "splitlines" for n in calls)
+
+
+@pytest.mark.parametrize("room", ["stackly", "agent"])
+def test_lines_end_at_a_line_feed_and_nowhere_else(room: str) -> None:
+    found = {str(f.relative_to(ROOT)) for f in FILES if f.is_relative_to(ROOT / room) and _splits_lines(f.read_text())}
+    assert found == {f for f in _SPLITLINES if f.startswith(room)}, 'split at "\\n", or say here why not'
+
+
 def _entry_point(file: Path) -> bool:
     inside = file.relative_to(ROOT)
     return inside.parts[:2] == ("stackly", "local") or inside.name in {

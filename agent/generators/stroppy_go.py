@@ -48,7 +48,7 @@ def summary(text: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
 
 
 def compliance(text: str) -> dict[str, Any]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith('{"compliance"'):
             try:
                 return dict(json.loads(line)["compliance"])

@@ -14,7 +14,7 @@ def _cpu_model() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    named = [line.partition(":")[2].strip() for line in text.split("\n") if line.startswith("model name")]
     return named[0] if named else platform.machine()
 
 

@@ -156,5 +156,5 @@ def _ran(kind: Kind, order: Order) -> str:
                 os.close(file)
     if done.returncode == 0:
         return ""
-    said = done.stderr.strip().splitlines()
-    return said[-1] if said else f"{order.box.cwd} cannot be written in it (exit {done.returncode})"
+    said = done.stderr.strip().split("\n")[-1]
+    return said or f"{order.box.cwd} cannot be written in it (exit {done.returncode})"

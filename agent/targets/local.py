@@ -32,7 +32,7 @@ def _sockets() -> Iterator[tuple[ipaddress.IPv4Address, int]]:
     for name in ("tcp", "tcp6"):
         path = Path("/proc/net") / name
         if path.exists():
-            yield from listening(path.read_text().splitlines()[1:])
+            yield from listening(path.read_text().rstrip("\n").split("\n")[1:])
 
 
 class LocalTarget(Target):

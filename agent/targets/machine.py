@@ -171,7 +171,7 @@ def _last_words(file: Path) -> str:
     try:
         with file.open("rb") as log_file:
             log_file.seek(max(0, file.stat().st_size - _LAST_BYTES))
-            last = json.loads(log_file.read().decode(errors="replace").strip().splitlines()[-1])
+            last = json.loads(log_file.read().decode(errors="replace").strip().split("\n")[-1])
         return f" {log.redact_text(str(last['reason']))[:_LAST_WORDS]}" if last["event"] == "agent.cannot_start" else ""
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return ""

@@ -68,7 +68,7 @@ def _texts(value: str) -> Iterator[str]:
     """As it is, line by line, escaped as often as a command that holds JSON is when it is printed, and in base64."""
     if len(value) < _LEAST:
         return
-    found = {value, *value.splitlines()}
+    found = {value, *value.split("\n"), *value.splitlines()}  # whatever shows it may break lines at any of these
     yield from found
     yield from (text.replace("${", "$${").replace("%{", "%%{") for text in found)
     for _ in range(_ESCAPED):

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stackly import clock, log
+from stackly import clock, log, texts
 from stackly.errors import StacklyError, Unavailable, reason_of
 from stackly.local import processes
 from stackly.local.component import Component, Health, State, Status
@@ -266,7 +266,7 @@ def _last_line(file: Path) -> str:
     try:
         with file.open("rb") as log_file:
             log_file.seek(max(0, file.stat().st_size - 4000))
-            lines = log_file.read().decode(errors="replace").strip().splitlines()
+            said = log_file.read().decode(errors="replace").strip()
     except OSError:
         return ""
-    return log.redact_text(lines[-1].strip()[:400]) if lines else ""
+    return texts.shown(log.redact_text(said.split("\n")[-1].strip()[:400]))

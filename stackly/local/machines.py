@@ -100,7 +100,7 @@ def _asked(home: Home, verb: str) -> Machines:
     except subprocess.TimeoutExpired as e:
         raise Faulty(f"Its machines do not end within {_LIMIT_S:.0f} s; run again: stackly down") from e
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        last = done.stderr.strip().split("\n")[-1] or "it gave no reason"
         raise Faulty(f"Its machines could not be ended, and may go on running: {last} Then run: stackly down")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    told: dict[str, Any] = json.loads(done.stdout.strip("\n").split("\n")[-1])
     return Machines(told["agents"], told["counts"], told["away"])

@@ -201,8 +201,8 @@ def _launch(home: Home, supervisor: Sequence[str]) -> None:
             # Another `up` at the same moment won: its supervisor is as good as ours.
             if _supervisor_of(home):
                 return
-            said = log_file.read_text(errors="replace").strip().splitlines()
-            raise Unavailable(f"The supervisor ended at once: {said[-1] if said else 'it said nothing'}")
+            said = log_file.read_text(errors="replace").strip().split("\n")[-1]
+            raise Unavailable(f"The supervisor ended at once: {said or 'it said nothing'}")
         if time.monotonic() > until:
             raise Unavailable(f"The supervisor does not answer; its log: {log_file}")
         time.sleep(0.05)

@@ -28,7 +28,7 @@ def scripts() -> Path:
 
 def statements(file: Path) -> list[str]:
     """The statements of one SQL file of a revision: each ends with a semicolon at the end of a line."""
-    lines = [line for line in file.read_text().splitlines() if not line.startswith("--")]
+    lines = [line for line in file.read_text().split("\n") if not line.startswith("--")]
     return [s.strip(" \n;") for s in "\n".join(lines).split(";\n") if s.strip(" \n;")]
 
 
