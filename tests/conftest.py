@@ -70,6 +70,11 @@ def pytest_make_collect_report(
     return report
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are numbered, never spelt: what is compressed holds the second of its making, and workers collect apart."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes long is not asked for every day; it is deselected, and counted, never skipped."""
     if os.environ.get("STACKLY_NIGHTLY") == "1":
