@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from stackly import log
+from stackly import clock, log
 from stackly.errors import StacklyError, Unavailable, reason_of
 from stackly.wire import gateway_pb2 as wire
 
@@ -36,7 +38,7 @@ class Spool:
         self._size = sum(p.stat().st_size for p in self._segments())
         self._next = max((int(p.stem) for p in self._segments()), default=0) + 1
         self._open: IO[bytes] | None = None
-        self._dropped = 0
+        self._dropped: Counter[tuple[str, str]] = Counter()  # (run, test) -> records
         self._task: asyncio.Task[None] | None = None
 
     def _segments(self) -> list[Path]:
@@ -51,20 +53,26 @@ class Spool:
 
     def _add(self, record: dict[str, Any]) -> None:
         data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        about = (record["p"][0], record["p"][1])
         if self._size + len(data) > self._cap:
-            self._dropped += 1
+            self._dropped[about] += 1
             return
         try:
             if self._open is None:
                 self._open = (self._directory / f"{self._next}.jsonl").open("ab", buffering=0)
                 self._next += 1
-            self._open.write(data)
+            self._write(self._open, data)
         except OSError as e:  # a full disk must not end a measurement
-            self._dropped += 1
+            self._dropped[about] += 1
             self._close()  # it may end in half a line: the next one begins a segment of its own
             _log.warning("spool.write_failed", reason=str(e))
-            return
-        self._size += len(data)
+
+    def _write(self, out: IO[bytes], data: bytes) -> None:
+        """Raises: OSError also where only a part found room."""
+        written = out.write(data)
+        self._size += written
+        if written < len(data):
+            raise OSError(errno.ENOSPC, "only a part of it found room")
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="spool")
@@ -104,19 +112,37 @@ class Spool:
                 return False
             segment.unlink()
             self._size -= size
-        if self._dropped:
-            _log.warning("spool.dropped", records=self._dropped, reason="the spool is full")
-            self._dropped = 0
+        return await self._say_dropped()
+
+    async def _say_dropped(self) -> bool:
+        """One line in the log of each test that something is missing of. False when the gateway does not answer."""
+        for (run, test), records in list(self._dropped.items()):
+            text = (
+                f"{records:,} lines or points were not kept: the agent's disk or spool ({self._cap:,} bytes) was full"
+            )
+            _log.warning("spool.dropped", run=run, test=test, records=records)
+            at = clock.now()
+            request = wire.AppendRequest(run=run, test=test, source="spool")
+            request.lines.add(n=int(at.timestamp() * 1000), at=clock.iso(at), level="warning", text=text)
+            if not await self._sent(request):
+                return False
+            self._dropped[run, test] -= records  # more may have been dropped meanwhile
+            self._dropped = +self._dropped
         return True
 
     async def _send_segment(self, segment: Path) -> bool:
         for request in _requests(segment):
-            try:
-                await self._send(request)
-            except Unavailable:
+            if not await self._sent(request):
                 return False
-            except StacklyError as e:  # the run is not ours any more: nobody will ever take it
-                _log.warning("spool.refused", run=request.run, reason=e.detail)
+        return True
+
+    async def _sent(self, request: wire.AppendRequest) -> bool:
+        try:
+            await self._send(request)
+        except Unavailable:
+            return False
+        except StacklyError as e:  # the run is not ours any more: nobody will ever take it
+            _log.warning("spool.refused", run=request.run, reason=e.detail)
         return True
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from stackly import clock, db
-from stackly.errors import StacklyError
+from stackly.errors import StacklyError, reason_of
 from stackly.events import troubles_store
 from stackly.local import components, isolation, platform, postgres, processes, terraform, unprivileged
 from stackly.local.home import Config, Home, free, known
@@ -142,8 +142,8 @@ def _taken(home: Home, config: Config) -> list[str]:
 def _waiting(home: Home) -> Finding:
     """Doorbells that failed and wait for their next try."""
     found = _asked(home, lambda session: troubles_store.put_off(session, limit=_SHOWN))
-    if found is None:
-        return Finding("doorbells", True, "not asked: this home's Postgres does not run", optional=True)
+    if isinstance(found, str):
+        return Finding("doorbells", True, found, optional=True)
     said = [
         f"{b.kind} {b.key}: {b.reason} (try {b.attempts + 1} at {clock.iso(b.next_try)})"
         for b in found
@@ -157,8 +157,8 @@ def _waiting(home: Home) -> Finding:
 def _troubles(home: Home) -> Finding:
     """What failed in a background process as nobody foresaw, in the last day."""
     found = _asked(home, troubles_store.troubles)
-    if found is None:
-        return Finding("background", True, "not asked: this home's Postgres does not run", optional=True)
+    if isinstance(found, str):
+        return Finding("background", True, found, optional=True)
     since = clock.now() - _RECENT
     said = [
         f"{t.act} {t.about}: {t.reason} ({t.count} times, last at {clock.iso(t.at)})"
@@ -170,14 +170,14 @@ def _troubles(home: Home) -> Finding:
     return Finding("background", not said, detail, fix if said else "", optional=True, state=state)
 
 
-def _asked(home: Home, work: Callable[[db.Session], Awaitable[T]]) -> T | None:
-    """The answer of the home's Postgres; None where it does not run, or not yet with this release's tables."""
+def _asked(home: Home, work: Callable[[db.Session], Awaitable[list[T]]]) -> list[T] | str:
+    """The answer of the home's Postgres, or why there is none: it does not run, or not yet with these tables."""
     running = {c["name"] for c in platform.status(home.path)["components"] if c["state"] == "running"}
     config = known(home)
     if "postgres" not in running or config is None:
-        return None
+        return "not asked: this home's Postgres does not run"
 
-    async def ask() -> T:
+    async def ask() -> list[T]:
         engine = db.engine(config.settings["database_url"], size=1, application="doctor")
         try:
             async with db.transactions(engine)() as session:
@@ -187,8 +187,8 @@ def _asked(home: Home, work: Callable[[db.Session], Awaitable[T]]) -> T | None:
 
     try:
         return asyncio.run(ask())
-    except (StacklyError, DBAPIError):
-        return None
+    except (StacklyError, DBAPIError) as e:
+        return f"not asked: {reason_of(e)}"
 
 
 def _said(argv: list[str]) -> str:

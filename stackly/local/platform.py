@@ -1,5 +1,7 @@
 """What the CLI does with a home: up, down, status, logs. Raises its problems as StacklyError, prints nothing."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -74,13 +76,14 @@ def up(
     """
     place = Home(home.resolve())
     place.make()
-    found = _supervisor_of(place)
-    replaced = found is not None and read_release(place) != release.fingerprint()
-    adopted = found is not None and not replaced
-    if found is not None and replaced:
-        _let_go(found)
-    if not adopted:
-        _launch(place, supervisor)
+    with _alone(place):
+        found = _supervisor_of(place)
+        replaced = found is not None and read_release(place) != release.fingerprint()
+        adopted = found is not None and not replaced
+        if found is not None and replaced:
+            _let_go(found)
+        if not adopted:
+            _launch(place, supervisor)
     _wait_running(place, progress, timeout_s)
     if adopted:
         _sign_in_link(place, timeout_s)
@@ -103,17 +106,31 @@ def down(
     if wipe and keep_machines:
         raise Invalid("Machines cannot be kept by a home that is forgotten; leave out --wipe or --keep-machines.")
     place = Home(home.resolve())
-    who = _supervisor_of(place)
-    if who:
-        processes.signal_to(who, signal.SIGTERM)
-        _follow_stop(place, who, progress, timeout_s)
-    _clear_leftovers(place)
-    found = machines.look(place) if keep_machines else machines.end(place, remember=not wipe)
-    if found.counts:
-        progress("machines", "kept" if keep_machines else State.STOPPED.value, str(found))
-    if wipe and place.path.exists():
-        _wipe(place)
+    with _alone(place):
+        who = _supervisor_of(place)
+        if who:
+            processes.signal_to(who, signal.SIGTERM)
+            _follow_stop(place, who, progress, timeout_s)
+        _clear_leftovers(place)
+        found = machines.look(place) if keep_machines else machines.end(place, remember=not wipe)
+        if found.counts:
+            progress("machines", "kept" if keep_machines else State.STOPPED.value, str(found))
+        if wipe and place.path.exists():
+            _wipe(place)
     return Stopped(found.counts, keep_machines)
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """A supervisor that just starts is not known to anybody yet: a `down` waits for it, and an `up` for a `down`."""
+    try:
+        lock = (home.supervisor / "command.lock").open("a")
+    except OSError:  # there is no home, or nothing can be written to it, which keeps nobody from ending what runs
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def status(home: Path) -> dict[str, Any]:
@@ -289,7 +306,14 @@ def _wipe(home: Home) -> None:
     if home.config.exists() or home.supervisor.exists():
         for directory in ("agent", "hub"):  # machines of local targets, git's own processes
             processes.clear(home.path / directory)
-        shutil.rmtree(home.path)
+        try:
+            shutil.rmtree(home.path)
+        except OSError as e:
+            there = ", ".join(str(who.pid) for who in processes.below(home.path)) or "none has its directory there"
+            raise Faulty(
+                f"{home.path} is stopped and not wholly deleted: {e.strerror} ({e.filename}). End what writes there"
+                f" (processes: {there}), then run: stackly down --wipe"
+            ) from e
     elif any(home.path.iterdir()):
         raise Invalid(f"{home.path} is no home of Stackly; it is left as it is.")
 

@@ -1,8 +1,13 @@
 """`down` leaves nothing running that it started, machines included, or says what goes on and how to end it."""
 
+import errno
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,12 @@ from stackly.agents import service as agents
 from stackly.errors import Faulty, Invalid
 from stackly.local import bootstrap, machines, platform, processes
 from stackly.local.home import Home, configured
+from stackly.local.supervisor import state_file
 from stackly.runs import steps
 from stackly.settings import Settings
 from tests.api.grpc.rows import make_world
 from tests.conftest import Require
-from tests.local.test_supervisor import FakeHome
+from tests.local.test_supervisor import _FAKE, FakeHome
 
 RUN, TEST = "r1", "tpcb"
 
@@ -70,6 +76,81 @@ def test_down_keeps_them_when_asked_and_the_next_ends_them(home: FakeHome) -> No
     assert platform.down(home.path).machines["machine"] == 1
     assert _alive(home.path) == 0
     assert platform.down(home.path).machines == {}, "there is nothing more to end"
+
+
+def test_down_ends_the_machines_of_a_supervisor_that_was_killed(home: FakeHome) -> None:
+    home.up()
+    _machine(home.path, "db")
+    os.kill(home.supervisor().pid, signal.SIGKILL)
+    assert platform.down(home.path).machines == {"directory": 1, "machine": 1, "process": 2}
+    assert _alive(home.path) == 0
+
+
+def _commanded(home: FakeHome, call: str) -> "subprocess.Popen[str]":
+    code = f"from pathlib import Path; from stackly.local import platform; platform.{call}"
+    code = code.replace("HOME", f"Path({str(home.path)!r})")
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def test_two_downs_at_once_end_everything_and_fail_at_nothing(home: FakeHome) -> None:
+    home.up()
+    for n in range(5):
+        _machine(home.path, f"m{n}")
+    both = [_commanded(home, "down(HOME)") for _ in range(2)]
+    assert [(p.communicate(timeout=120)[1], p.returncode) for p in both] == [("", 0)] * 2
+    assert _alive(home.path) == 0
+
+
+def test_down_stops_what_an_up_has_just_begun_to_start(home: FakeHome) -> None:
+    """The supervisor was started, and has written nothing yet."""
+    marker = home.path / "started"
+    slow = ["sh", "-c", 'echo > "$1"; sleep 3; shift; exec "$@"', "sh", str(marker), *_FAKE]
+    up = _commanded(home, f"up(HOME, supervisor={slow!r}, timeout_s=60)")
+    until = time.monotonic() + 60
+    while not marker.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    platform.down(home.path)
+    up.communicate(timeout=120)
+    assert _alive(home.path) == 0
+
+
+def test_a_wipe_leaves_another_program_that_was_there_alone(home: FakeHome) -> None:
+    home.up()
+    (home.path / "config.json").write_text("{}")
+    foreign = subprocess.Popen(["sleep", "600"], cwd=home.path)
+    try:
+        platform.down(home.path, wipe=True)
+        assert not home.path.exists()
+        assert foreign.poll() is None
+    finally:
+        foreign.kill()
+        foreign.wait()
+
+
+def test_a_wipe_that_somebody_writes_against_says_so(home: FakeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.up()
+    (home.path / "config.json").write_text("{}")
+
+    def refuses(path: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuses)
+    with pytest.raises(Faulty, match=r"not wholly deleted: Directory not empty.*stackly down --wipe"):
+        platform.down(home.path, wipe=True)
+    assert _alive(home.path) == 0
+
+
+@pytest.mark.parametrize("torn", ["", '{"pid": 1', "\0" * 64])
+def test_up_after_a_power_failure(home: FakeHome, torn: str) -> None:
+    """All went at once, and the last file that was written is empty, half or zeros."""
+    home.up()
+    for who in processes.below(home.path):
+        processes.signal_to(who, signal.SIGKILL)
+    state_file(Home(home.path)).write_text(torn)
+    home.up()
+    assert home.status()["first"]["state"] == "running"
+    assert len(home.running_in("first")) == 1
 
 
 def test_keeping_what_is_forgotten_is_refused(home: FakeHome) -> None:

@@ -4,6 +4,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from stackly.local import doctor, platform
 from stackly.local.home import Home, configured, known
 from stackly.settings import Settings
 
@@ -36,3 +39,11 @@ def test_a_home_that_lacks_a_secret_alone_keeps_its_ports(tmp_path: Path) -> Non
 def test_asking_makes_no_home(tmp_path: Path) -> None:
     assert known(Home(tmp_path / "none")) is None
     assert not (tmp_path / "none").exists()
+
+
+def test_doctor_says_why_a_postgres_that_runs_was_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / "home")
+    configured(home)
+    monkeypatch.setattr(platform, "status", lambda _: {"components": [{"name": "postgres", "state": "running"}]})
+    for finding in (doctor._waiting(home), doctor._troubles(home)):
+        assert finding.detail == "not asked: Postgres is not reachable; it is retried."
