@@ -39,6 +39,7 @@ class EventName(StrEnum):
     RUN_CHANGED = "run_changed"
     STEP_REFUSED = "step_refused"
     CALL_REFUSED = "call_refused"
+    CODE_CHANGED = "code_changed"
     TEST_MEASURED = "test_measured"
     APPROVAL_VOTED = "approval_voted"
     OBLIGATION_MET = "obligation_met"

@@ -56,6 +56,16 @@ def members(tree: Tree, closure: Closure) -> list[Entry]:
     return entries
 
 
+def earlier_members(tree: Tree, closure: Closure) -> list[Entry]:
+    """What earlier releases took: everything below its directories, and nothing else. Raises: FileInvalid."""
+    if closure.problems:
+        raise FileInvalid(list(closure.problems))
+    found = {e.path: e for directory in closure.directories for e in tree.below(directory)}
+    if linked := [path for path, entry in found.items() if entry.is_link]:
+        raise FileInvalid([FileProblem(path, 0, 0, _LINKED) for path in linked])
+    return [found[path] for path in sorted(found)]
+
+
 def left_out(tree: Tree, closure: Closure) -> dict[str, str]:
     """What lies below a closure's directories and is no part of its code. Shape: file or directory -> why, by path."""
     return dict(filter(None, map(_no_code, _below(tree, closure).values())))

@@ -223,11 +223,11 @@ class Mirror:
         wanted = tree.stack_directories.keys() if paths is None else frozenset(paths)
         return await self._following.closures(tree, wanted)
 
-    async def bundle(self, commit: str, path: str) -> bytes:
-        """The stack's code as `bundles.pack` writes it. Raises: NotFound; FileInvalid, Invalid for what is refused."""
+    async def bundle(self, commit: str, path: str, *, earlier: bool = False) -> bytes:
+        """As `bundles.pack` writes it, or earlier releases did. Raises: NotFound; FileInvalid, Invalid if refused."""
         tree = await self.trees(commit)
         found = await self._closure(tree, path)
-        entries = bundles.members(tree, found)
+        entries = (bundles.earlier_members if earlier else bundles.members)(tree, found)
         oids = {e.oid for e in entries}
         bundles.check_sizes(entries, await self.sizes(oids))
         blobs = await self.blobs(oids)

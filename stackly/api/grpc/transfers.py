@@ -76,7 +76,7 @@ class Transfers(AgentGatewayServicer):
     async def ReadTree(self, request: wire.ReadTreeRequest, context: Context) -> AsyncIterator[wire.Chunk]:  # noqa: N802 - the wire's name
         try:
             hold = await self._read(context, request.run, request.test, request.epoch)
-            async for data in code(self._transactions, self._store, self._mirrors, hold):
+            async for data in code(self._transactions, self._store, self._mirrors, hold, request.run):
                 yield wire.Chunk(data=data)
         except grpc.aio.AbortError:
             raise

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from stackly.errors import Conflict, Denied, Faulty, NotFound
 from stackly.git import bundles
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
+from stackly.git.trees import Entry
 from stackly.storage import Store
 from tests.api.grpc.conftest import Connect, Doors
 from tests.api.grpc.rows import World, sql
@@ -39,10 +41,12 @@ def repo(tmp_path: Path) -> Repository:
     return made
 
 
-async def registered(repo: Repository, world: World, doors: Doors, mirrors: Path = Path()) -> bytes:
+async def registered(
+    repo: Repository, world: World, doors: Doors, mirrors: Path = Path(), *, more: Mapping[str, str] | None = None
+) -> bytes:
     """A commit's code is in storage, as a sync leaves it, and the run is of that commit. Then upstream is no more."""
     mirrors = mirrors if mirrors != Path() else repo.path.parent / "kept"
-    commit = repo.commit(FILES)
+    commit = repo.commit({**FILES, **(more or {})})
     mirror = Mirror(repo.path.parent / "fetched", "r1", repo.url, Runner(protocols=frozenset({"file"})))
     await mirror.fetch()
     packed = await mirror.bundle(commit, "db")
@@ -81,7 +85,7 @@ async def test_a_miss_fills_from_storage_and_without_both_there_is_none(
     assert await site.read_tree(world.key()) == packed
     await sql(doors.transactions, "DELETE FROM git_trees")
     await _lose(doors.store, packed)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="push the stack again, or restore the object"):
         await site.read_tree(world.key())
 
 
@@ -98,6 +102,18 @@ async def test_what_was_changed_in_storage_is_refused_and_never_cached(
         with pytest.raises(Faulty, match="nothing of it is run"):
             await site.read_tree(world.key())
     assert await sql(doors.transactions, "SELECT count(*) FROM git_trees") == [(0,)]
+    assert await changes(doors, world) == [("storage", _place(packed), hashlib.sha256(b"evil").hexdigest())]
+
+
+async def changes(doors: Doors, world: World) -> list[tuple[str, str, str]]:
+    """What the run's events name as changed code. Shape: (where, key, the digest that was found)."""
+    told = await sql(
+        doors.transactions,
+        "SELECT payload->>'where', payload->>'bundle', payload->>'found_sha256' FROM events"
+        " WHERE name = 'code_changed' AND subject = :subject",
+        subject=f"run/{world.run}",
+    )
+    return [(str(a), str(b), str(c)) for a, b, c in told]
 
 
 @pytest.mark.parametrize("there", [b"evil", b""])
@@ -110,6 +126,7 @@ async def test_where_git_still_has_it_it_is_made_again(
         await _lose(doors.store, packed)
     assert await site.read_tree(world.key()) == packed
     assert await doors.store.get(_place(packed)) == packed
+    assert len(await changes(doors, world)) == (1 if there else 0)
 
 
 async def test_what_was_changed_in_the_cache_is_not_taken(
@@ -119,6 +136,30 @@ async def test_what_was_changed_in_the_cache_is_not_taken(
     assert await site.read_tree(world.key()) == packed
     await sql(doors.transactions, "UPDATE git_blobs SET content = '\\x6576696c'")
     assert await site.read_tree(world.key()) == packed
+    assert await changes(doors, world) == [("the git cache", _place(packed), "")]
+
+
+async def test_a_bundle_of_an_earlier_release_that_held_what_is_no_code_is_made_again(
+    site: Gateway, world: World, doors: Doors, repo: Repository, tmp_path: Path
+) -> None:
+    """A teardown that was promised then still finds its code."""
+    brought = {"db/errored.tfstate": "{}", "net/.terraform/x": "x"}
+    await registered(repo, world, doors, tmp_path / "mirrors", more=brought)
+    wanted = {path: text for path, text in {**FILES, **brought}.items() if not path.startswith("other/")}
+    earlier = _packed(wanted)
+    change = "UPDATE operations SET spec = spec || CAST(:spec AS jsonb) WHERE id = :run"
+    await sql(doors.transactions, change, spec=json.dumps({"bundle": _place(earlier)}), run=world.run)
+    for _ in range(2):
+        assert await site.read_tree(world.key()) == earlier
+    assert await changes(doors, world) == []
+
+
+def _packed(files: dict[str, str]) -> bytes:
+    """As the earlier release wrote it: every file below the stack's directories."""
+    blobs = {bundles.blob_id(text.encode()): text.encode() for text in files.values()}
+    return bundles.pack(
+        [Entry(path, "100644", bundles.blob_id(text.encode())) for path, text in sorted(files.items())], blobs
+    )
 
 
 async def test_a_cached_tree_still_needs_the_epoch_and_the_agent(
