@@ -7,6 +7,8 @@ from typing import Any
 
 from stackly.terraform_text import attribute, blocks, place, tokens
 
+_BACKENDS = ("backend", "cloud")
+
 
 def is_module_file(name: str) -> bool:
     return name.endswith((".tf", ".tf.json"))
@@ -48,6 +50,19 @@ def prevented(text: str, *, is_json: bool) -> list[tuple[str, int, int]]:
             if value and [t.text for t in value] != ["false"]:
                 out.append((".".join(resource.labels), *place(text, value[0].at)))
     return out
+
+
+def backends(text: str, *, is_json: bool) -> list[tuple[int, str]]:
+    """`backend` and `cloud` blocks of `terraform` blocks. Shape: line, and which it is."""
+    if is_json:
+        return [(1, name) for body in _groups(_read(text).get("terraform")) for name in _BACKENDS if name in body]
+    return [
+        (place(text, inner.at)[0], inner.type)
+        for block in blocks(tokens(text))
+        if block.type == "terraform"
+        for inner in blocks(block.body)
+        if inner.type in _BACKENDS
+    ]
 
 
 def declares(text: str, kind: str, *, is_json: bool) -> list[tuple[int, int]]:

@@ -10,7 +10,8 @@ from agent import reading
 from agent.workdir import RunDirectory
 from stackly.engine.contracts.site import CodeChanged
 from stackly.errors import Invalid
-from stackly.terraform_facts import is_module_file, prevented, sensitive_variables
+from stackly.terraform_facts import backends, is_module_file, prevented, sensitive_variables
+from stackly.terraform_names import OVERRIDE
 
 _FILE_MOST = 8 * 1024 * 1024
 
@@ -49,6 +50,17 @@ def check_destroyable(work: RunDirectory, module: Path) -> None:
             f"lifecycle.prevent_destroy is set ({'; '.join(found[:5])}): a test's machines and data are always torn "
             "down. Remove it from what a benchmark uses."
         )
+
+
+def check_overrides(work: RunDirectory, module: Path) -> None:
+    """Override files that Terraform reads after ours would choose where the state is. Raises: Invalid, before init."""
+    for path, text in _texts(work, module):
+        if path.name > OVERRIDE and path.name.removesuffix(".json").endswith("_override.tf"):
+            for line, what in backends(text, is_json=path.name.endswith(".json")):
+                raise Invalid(
+                    f"{path.name}:{line}: an override file sets `{what}`, and Stackly keeps the state: remove it. "
+                    "(A `backend` or `cloud` block in any other file may stay: Stackly's own takes its place.)"
+                )
 
 
 def _module_directories(work: RunDirectory, module: Path) -> list[Path]:

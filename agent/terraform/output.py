@@ -30,6 +30,7 @@ _TOLD = frozenset(
 
 _UNDECLARED = "Value for undeclared variable"  # `environment` may be; our own check speaks of the others
 _STALE = "Saved plan is stale"
+_PREFACE = "Terraform encountered problems during initiali"  # it says nothing of them
 _ABSENT = "no file exists at"
 _CURE = (
     "A run has the stack's directory, the local modules that it calls, and files of the repository that are read by a "
@@ -107,10 +108,11 @@ class Reader:
         """What a non-zero exit means, with the first three errors Terraform gave."""
         if any(_STALE in d.summary for d in self.errors):
             return Conflict("The plan is gone: the state moved since it was made. Plan again.")
-        said = [self.mask(str(d)) for d in self.errors[:3]] or [self.mask(stderr.strip()[-2000:])]
+        own = [d for d in self.errors if not d.summary.startswith(_PREFACE)] or self.errors
+        said = [self.mask(str(d)) for d in own[:3]] or [self.mask(stderr.strip()[-2000:])]
         sentence = "; ".join(s for s in said if s) or "it said nothing"
         if any(_ABSENT in d.detail for d in self.errors):
-            sentence += f". {_CURE}"
+            sentence = f"{sentence.rstrip('.')}. {_CURE}"
         return Faulty(
             f"terraform {verb} failed (exit {code}): {sentence}",
             errors=[

@@ -79,6 +79,7 @@ class Session:
         packed = await self.context.read_tree()
         checks.check_bundle(packed, self.given.bundle_sha256)
         self.module = bundle.unpack(packed, self.work, self.given.path)
+        checks.check_overrides(self.work, self.module)
         bundle.write_backend(self.module, self.work)
         values = render(self.given, user_data)
         self.mask.learn(user_data, *checks.sensitive_values(self.work, self.module, values))

@@ -211,8 +211,11 @@ async def test_whatever_backend_a_module_has_the_state_is_ours(site: SiteWork, b
 
 async def test_a_backend_in_an_override_that_sorts_after_ours_is_refused(site: SiteWork) -> None:
     block = 'terraform {\n  backend "local" {\n    path = "/nowhere/x"\n  }\n}\n'
-    with pytest.raises(Invalid, match=r"_override"):
+    with pytest.raises(Invalid, match=r"zz_override\.tf:2: an override file sets `backend`"):
         await apply(site, context_for(bundle(main__tf=PLAIN, zz_override__tf=block)))
+    for asked in ('{"terraform": {"cloud": {"organization": "x"}}}', '{"terraform": [{"backend": {"s3": {}}}]}'):
+        with pytest.raises(Invalid, match=r"sets `(cloud|backend)`, and Stackly keeps the state"):
+            await apply(site, context_for(bundle(main__tf=PLAIN, **{"zz_override.tf.json": asked})))
 
 
 async def test_a_module_with_a_suite_must_take_the_contract_variables(site: SiteWork) -> None:

@@ -56,6 +56,7 @@ class Faults:
     left: list[InventoryItem] = field(default_factory=list)
     # What the next plans would do. Shape: (create, update, delete).
     changes: tuple[int, int, int] = (1, 0, 0)
+    besides: Mapping[str, int] | None = None  # what a plan would apply that is no create, update or delete
     tps: float = 1000.0
     valid: bool = True
     # What looks at an image see, one after the other; the last goes on. A text is an error.
@@ -160,7 +161,10 @@ class Pretend:
 
     def _plan(self, _: Mapping[str, Any]) -> PlanOutcome:
         changes = self.faults.changes
-        return PlanOutcome(*changes, any(changes), "p" * 64, "", 0, "l", ["terraform_data.x create"], "1.11.4")
+        besides = self.faults.besides
+        is_changed = any(changes) or besides is not None
+        named = ["terraform_data.x create"]
+        return PlanOutcome(*changes, is_changed, "p" * 64, "", 0, "l", named, "1.11.4", **(besides or {}))
 
     def _apply(self, _: Mapping[str, Any]) -> ApplyOutcome:
         return ApplyOutcome({}, {}, 1, 0, 0, 1, 0.1)

@@ -69,6 +69,27 @@ async def test_with_changes_it_waits_with_the_evidence_and_the_command(moving: M
     assert await kinds(moving) == ["deploy", "preview"]
 
 
+@pytest.mark.parametrize(
+    ("besides", "words"),
+    [
+        ({"move": 2}, "add 0, change 0, destroy 0, move 2"),
+        ({"adopt": 1}, "add 0, change 0, destroy 0, import 1"),
+        ({"forget": 1}, "add 0, change 0, destroy 0, forget 1"),
+        ({}, "change outputs only"),
+    ],
+)
+async def test_it_waits_where_anything_at_all_would_be_applied(
+    moving: Moving, besides: dict[str, int], words: str
+) -> None:
+    state = await moving.deployed("a", 1)
+    moving.world.agent.faults.changes, moving.world.agent.faults.besides = NOTHING, besides
+    new, _ = await moving.moved("b", 2)
+    run = await moving.carried_out(await moving.preview())
+    assert run.reason == f"the plan against b would {words}"
+    after = await moving.state(state.id)
+    assert (after.status, after.successor) == ("loose", new.id)
+
+
 async def test_the_next_push_plans_again_and_still_deploys_no_second_copy(moving: Moving) -> None:
     state = await moving.deployed("a", 1)
     moving.world.agent.faults.changes = SOMETHING
