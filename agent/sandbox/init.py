@@ -1,4 +1,4 @@
-"""Between the agent and a command in a sandbox: `init.py CONTROL GRACE_S bound|lasting COMMAND…`.
+"""Between the agent and a command in a sandbox: `init.py CONTROL GRACE_S bound|lasting[:PROCESSES] COMMAND…`.
 
 CONTROL is a socket. The agent writes "t" or "i" (one SIGTERM or SIGINT, to the command alone) and "k" (end it now); the
 init writes "s" when the command was started: without it, the sandbox itself failed. End of file says that the agent
@@ -9,6 +9,7 @@ only, because it starts before every command.
 """
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -18,6 +19,20 @@ from contextlib import suppress
 _OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FORWARDED = {b"t": signal.SIGTERM, b"i": signal.SIGINT}
 _KILLED = 128 + signal.SIGKILL
+_GOES_FIRST = "500"  # of 1000: as if it held half of the memory besides
+
+
+def yield_to_the_platform(most: int) -> None:
+    """Where memory runs out, the box is ended before the platform; it gets so many of the machine's processes.
+
+    The init too: with it go the box's own file systems in memory.
+    """
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - it starts faster so
+        file.write(_GOES_FIRST)
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
 def start(command: list[str]) -> int:
@@ -87,10 +102,13 @@ def watch(control: int, woken: int, main: int, grace_s: float, *, bound: bool) -
 
 
 def main(argv: list[str]) -> None:
-    control, grace_s, life, *command = argv
+    control, grace_s, how, *command = argv
+    life, _, most = how.partition(":")  # an agent from before an upgrade names no number
     os.set_inheritable(int(control), False)
     for number in _OURS:
         signal.signal(number, signal.SIG_IGN)
+    if most:
+        yield_to_the_platform(int(most))
     woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

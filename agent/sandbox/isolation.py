@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -15,11 +14,11 @@ from agent import workdir
 from agent.sandbox import bwrap
 from agent.sandbox.box import Box, Kind
 from agent.sandbox.launch import Order, command_line
+from agent.sandbox.programs import SYSTEM_PATH, located
 from agent.sandbox.users import Users, of_home
 from stackly.errors import StacklyError, Unavailable
 
 _PATIENCE_S = 30.0
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def required(found: Isolation, *, must: bool) -> Isolation:
 def bubblewrap(home: Path, users: Users | None, programs: Sequence[Path]) -> str:
     """Why it does not work here, '' when it does."""
     del programs  # they are shown to the box wherever they are
-    if shutil.which("bwrap", path=_PATH) is None:
+    if located("bwrap") is None:
         return "bubblewrap is not installed"
     for shown in bwrap.always_shown():
         if home.resolve().is_relative_to(shown):
@@ -103,7 +102,7 @@ def own_user(home: Path, users: Users | None, programs: Sequence[Path]) -> str:
     """Why it does not work here, '' when it does."""
     if users is None:
         return "only root can give users of its own"
-    if shutil.which("setpriv", path=_PATH) is None:
+    if located("setpriv") is None:
         return "setpriv is not installed"
     for path in (home / "x", *programs):
         for parent in path.resolve().parents:
@@ -126,7 +125,7 @@ def _try(kind: Kind, home: Path, users: Users | None) -> str:
             uid = users.claim(directory) if users else 0
             if uid:
                 os.chown(directory, uid, uid)
-            box = Box(directory, (directory,), {"PATH": _PATH}, uid=uid)
+            box = Box(directory, (directory,), {"PATH": SYSTEM_PATH}, uid=uid)
             return _ran(kind, Order(["test", "-w", str(directory)], box))
     except (StacklyError, OSError) as error:
         return str(error)

@@ -14,6 +14,7 @@ from typing import IO
 
 from agent.sandbox import bwrap
 from agent.sandbox.box import Box, Kind
+from agent.sandbox.programs import located
 from agent.sandbox.users import end_user
 from stackly.errors import Unavailable
 
@@ -36,16 +37,27 @@ def dropped(box: Box) -> list[str]:
     if os.geteuid() != 0 or not box.uid:
         return []
     ids = ("--reuid", str(box.uid), "--regid", str(box.uid), "--clear-groups")
-    return ["setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
+    return [located("setpriv") or "setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
+
+
+def _most_processes() -> int:
+    """Half of what this machine can have: a namespace of its own shows another number."""
+    return int(Path("/proc/sys/kernel/pid_max").read_text()) // 2
 
 
 def command_line(kind: Kind, order: Order, control: int) -> tuple[list[str], list[int]]:
     """Shape: (argv, descriptors that it names, to be closed by the caller once it was started)."""
     options, files = bwrap.view(order.box) if kind is Kind.BUBBLEWRAP else ([], [])
-    life = "lasting" if order.lasting else "bound"
+    life = f"{'lasting' if order.lasting else 'bound'}:{_most_processes()}"
     init = [os.path.realpath(sys.executable), "-I", "-S", str(bwrap.INIT), str(control), str(order.grace_s), life]
     drop = [] if kind is Kind.NONE else dropped(order.box)
-    return [*order.launcher, *(["bwrap", *options, "--"] if options else []), *init, *drop, *order.argv], files
+    return [
+        *order.launcher,
+        *([located("bwrap") or "bwrap", *options, "--"] if options else []),
+        *init,
+        *drop,
+        *order.argv,
+    ], files
 
 
 @dataclass(slots=True)

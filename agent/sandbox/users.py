@@ -15,8 +15,12 @@ from stackly.errors import Exhausted
 
 
 def _write(path: Path, text: str) -> None:
+    """Whole or not at all, also when the machine loses power: one that cannot be read would stop every claim."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
 
 
@@ -48,12 +52,14 @@ class Users:
             f"All {len(numbers)} users of {self.root} are in use; end runs that are over: stackly inventory"
         )
 
-    def held(self, owner: Path) -> list[int]:
-        """The numbers that a directory has."""
+    def end(self, owner: Path) -> None:
+        """SIGKILL whatever runs as a user of that directory; meanwhile its numbers are given to nobody else."""
         if not self.root.is_dir():
-            return []
+            return
         with self._locked():
-            return [uid for uid, (holder, _) in self._known().items() if holder == str(owner)]
+            for uid, (holder, _) in self._known().items():
+                if holder == str(owner):
+                    end_user(uid)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[range]:
@@ -99,8 +105,7 @@ def of_home(home: Path) -> Users:
 
 def end(home: Path, owner: Path) -> None:
     """SIGKILL whatever runs as a user of that directory: by now it may work elsewhere."""
-    for uid in of_home(home).held(owner):
-        end_user(uid)
+    of_home(home).end(owner)
 
 
 def end_user(uid: int) -> None:

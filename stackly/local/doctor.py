@@ -102,8 +102,9 @@ def _postgres(home: Home) -> Finding:
 def _isolation(home: Home) -> Finding:
     found = isolation.tried(home)
     ok = found.kind != "none"
-    fix = "install bubblewrap (apt-get install bubblewrap) and allow user namespaces"
-    return Finding("isolation", ok, found.note, "" if ok else fix, optional=not isolation.is_required())
+    return Finding(
+        "isolation", ok, found.note, "" if ok else isolation.cure(found), optional=not isolation.is_required()
+    )
 
 
 def _disk(home: Home) -> Finding:

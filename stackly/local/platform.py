@@ -72,7 +72,7 @@ def up(
     One of other code, of an earlier release say, is replaced with all that runs our code: an upgrade needs no `down`.
     Postgres, Temporal, S3 and the machines of tests go on. `progress(component, state, reason)` is called at every
     change. Raises: Unavailable with the component's own reason when one cannot start; what did start stays, so that
-    `status` and `logs` can be asked.
+    `status` and `logs` can be asked. Unavailable before anything is touched where there is no sandbox and must be one.
     """
     place = Home(home.resolve())
     place.make()
@@ -80,6 +80,7 @@ def up(
         found = _supervisor_of(place)
         replaced = found is not None and read_release(place) != release.fingerprint()
         adopted = found is not None and not replaced
+        isolation.check(place, running=adopted)
         if found is not None and replaced:
             _let_go(found)
         if not adopted:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from agent import workdir
 from agent.sandbox import isolation, launch
+from agent.sandbox import users as users_room
 from agent.sandbox.box import Box, Kind
 from agent.sandbox.isolation import Isolation
 from agent.sandbox.launch import Order, Running
@@ -21,6 +23,8 @@ from stackly.errors import Exhausted, Unavailable
 from tests.agent.sandboxes import SEPARATING, isolated, open_directory
 
 PATH = "/usr/bin:/bin"
+OURS = Path("/proc/self/oom_score_adj").read_text()
+MOST_PROCESSES = Path("/proc/sys/kernel/pid_max").read_text()
 INTERPRETER = os.path.realpath(sys.executable)
 
 
@@ -186,12 +190,28 @@ async def test_inside_there_is_no_right_and_no_new_namespace(room: Room) -> None
         assert "uid=0" not in room.said
 
 
+@pytest.mark.parametrize("room", SEPARATING, indirect=True)
+async def test_where_the_machine_runs_out_the_box_goes_before_the_platform(room: Room) -> None:
+    running = await room.start("sh", "-c", "cat /proc/self/oom_score_adj; cat /proc/self/limits | grep processes")
+    assert await running.wait() == 0
+    goes_first, _, _, soft, hard, _ = room.said.split()
+    assert int(goes_first) > int(OURS)
+    assert int(soft) == int(hard) <= int(MOST_PROCESSES) // 2
+
+
 @pytest.mark.parametrize("room", [Kind.BUBBLEWRAP], indirect=True)
 async def test_inside_bubblewrap_there_are_no_kernel_keyrings(room: Room) -> None:
     asks = "import ctypes; c = ctypes.CDLL(None, use_errno=True); print(c.syscall(250, 0, -3, 1), ctypes.get_errno())"
     running = await room.start(INTERPRETER, "-I", "-c", asks)
     assert await running.wait() == 0
     assert room.said.split() == ["-1", "1"]
+
+
+@pytest.mark.parametrize("room", SEPARATING, indirect=True)
+async def test_what_was_found_is_started_whatever_our_path_is(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    running = await room.start("true")
+    assert await running.wait() == 0
 
 
 # -- what is found -----------------------------------------------------------------------------------------------------
@@ -271,6 +291,30 @@ async def test_a_user_is_never_given_again_while_anything_of_it_lives(users: Use
         living.kill()
         await living.wait()
     assert users.claim(tmp_path, "c") == uid
+
+
+def test_while_a_directorys_users_are_ended_nobody_is_given_them(
+    users: Users, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what another run starts as that user would be ended with them."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    uid = users.claim(gone)
+    gone.rmdir()
+    given: list[int] = []
+    claims = threading.Thread(target=lambda: given.append(users.claim(tmp_path)))
+    ended: list[tuple[int, list[int]]] = []
+
+    def end_user(number: int) -> None:
+        claims.start()
+        claims.join(0.5)
+        ended.append((number, list(given)))
+
+    monkeypatch.setattr(users_room, "end_user", end_user)
+    users.end(gone)
+    claims.join()
+    assert ended == [(uid, [])]
+    assert given == [uid]
 
 
 def test_the_range_is_chosen_once_and_is_nobodys(tmp_path: Path) -> None:

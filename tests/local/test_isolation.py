@@ -9,6 +9,7 @@ import pytest
 
 from agent.sandbox import isolation as found_by_agent
 from stackly.cli.local import _status, _where
+from stackly.errors import StacklyError, Unavailable
 from stackly.local import doctor, isolation, platform, postgres, unprivileged
 from stackly.local.home import Home
 from tests.agent.sandboxes import open_directory
@@ -36,6 +37,33 @@ def test_doctor_says_it_and_how_to_have_it(home: Home, monkeypatch: pytest.Monke
     assert "apt-get install bubblewrap" in finding.fix
     monkeypatch.setenv("STACKLY_ISOLATION", "required")
     assert not doctor._isolation(home).optional
+
+
+@pytest.mark.parametrize("word", ["required", "requird"])
+def test_up_refuses_before_anything_starts_and_names_the_command(
+    home: Home, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setattr(isolation, "tried", lambda _: isolation.Isolation(**NONE))
+    monkeypatch.setenv("STACKLY_ISOLATION", word)
+    started = home.path.parent / "started"
+    with pytest.raises(StacklyError, match="STACKLY_ISOLATION") as refused:
+        platform.up(home.path, supervisor=("touch", str(started)), timeout_s=0.1)
+    assert not started.exists()
+    assert refused.value.detail.endswith("Run: apt-get install bubblewrap" if word == "required" else "`required`.")
+
+
+def test_a_running_platform_that_has_none_is_not_taken_for_one_that_has(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that was installed meanwhile is found at the agent's next start only."""
+    home.make()
+    (home.path / "agent").mkdir()
+    (home.path / "agent" / "isolation.json").write_text(json.dumps(NONE))
+    monkeypatch.setattr(isolation, "tried", lambda _: isolation.Isolation("bubblewrap", "", "Kept apart."))
+    monkeypatch.setenv("STACKLY_ISOLATION", "required")
+    isolation.check(home, running=False)
+    with pytest.raises(Unavailable, match="Run: stackly down &&"):
+        isolation.check(home, running=True)
 
 
 def test_status_and_up_say_what_the_agent_found(home: Home) -> None:
