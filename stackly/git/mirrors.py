@@ -307,7 +307,7 @@ class Mirror:
         """Raises: NotFound."""
         oid = await self.commit_of(commit)
         result = await self._runner.run(self.path, *commits.ARGS, "--end-of-options", oid)
-        return commits.read(oid, result.out)
+        return await asyncio.to_thread(commits.read, self.path, oid, result.out)
 
     async def _closure(self, tree: Tree, path: str) -> Closure:
         if not tree.has_directory(path):
