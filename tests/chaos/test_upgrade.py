@@ -88,7 +88,9 @@ def _running(bench: Bench, run: str, step: str) -> None:
     bench.until(lambda: bench.rows(query, run, step), bool, 90)
 
 
-@pytest.mark.parametrize("end", ["runs", "killed", "down"])
+@pytest.mark.parametrize(
+    "end", ["runs", pytest.param("killed", marks=pytest.mark.nightly), pytest.param("down", marks=pytest.mark.nightly)]
+)
 def test_runs_under_way_end_well_under_this_release(earlier: Earlier, home: Path, tmp_path: Path, end: str) -> None:
     house = House(home, tmp_path, platform.endpoints(home))
     bench = Bench(house, _connected(house, tmp_path / "clone"))
