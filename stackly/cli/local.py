@@ -90,7 +90,7 @@ def _where(found: Json) -> str:
         ("next", "stackly demo"),
     ]
     how = "was running already" if found["adopted"] else "runs"
-    replaced = " Its parts ran other code, and were started anew; runs go on." if found.get("replaced") else ""
+    replaced = " Its parts ran other code, and were started anew." if found.get("replaced") else ""
     return f"Stackly {how}.{replaced}\n{facts(said)}"
 
 

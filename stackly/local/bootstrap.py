@@ -48,7 +48,7 @@ async def make_platform(home: Home, config: Config) -> None:
 
 
 async def _tell_ended(home: Home, settings: Settings) -> None:
-    """Whose machines the last `down` ended: their steps are gone, and their tests end with that reason."""
+    """Whose machines the last `down`, or an upgrade, ended: their steps are gone, their tests end with that reason."""
     ended = machines.ended_before(home)
     if not ended:
         return
@@ -56,8 +56,8 @@ async def _tell_ended(home: Home, settings: Settings) -> None:
     try:
         async with db.transactions(engine)() as session:
             for one in ended:
-                agent, run, test = one["agent"], one["run"], one["test"]
-                if await edges.end_edge(session, agent, run=run, test=test, reason=machines.REASON, enrolment=None):
+                agent, run, test, why = one["agent"], one["run"], one["test"], one["reason"]
+                if await edges.end_edge(session, agent, run=run, test=test, reason=why, enrolment=None):
                     await steps.report_gone(session, agent, "")
                     await events.ring(session, Bell.TEST_RING, f"{run}/{test}")
     finally:

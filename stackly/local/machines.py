@@ -16,6 +16,7 @@ from stackly.errors import Faulty
 from stackly.local.home import Home, write_private
 
 REASON = "stopped by stackly down"
+REPLACED = "stopped by stackly up: the machines were of an earlier release"
 _PROGRAM = (sys.executable, "-m", "agent.machines")
 # A hundred containers, one after the other.
 _LIMIT_S = 600.0
@@ -53,11 +54,14 @@ def look(home: Home) -> Machines:
     return _asked(home, "list")
 
 
-def end(home: Home, *, remember: bool) -> Machines:
-    """Raises: Faulty when something of them may go on running; the message says what to do."""
+def end(home: Home, *, remember: bool, reason: str = REASON) -> Machines:
+    """Their tests end with `reason` when the platform is told.
+
+    Raises: Faulty when something of them may go on running; the message says what to do.
+    """
     there = look(home)
     if remember and there.agents:
-        _remember(home, there.agents)
+        _remember(home, [{**one, "reason": reason} for one in there.agents])
     ended = _asked(home, "end")
     if ended.away:
         said = " ".join(f"{target}: {why}" for target, why in sorted(ended.away.items()))
@@ -69,7 +73,10 @@ def ended_before(home: Home) -> list[Mapping[str, str]]:
     """What `_remember` wrote; a damaged file is nothing, for the site agent notices by itself, later."""
     try:
         told = json.loads(ended_file(home).read_text())
-        return [{k: str(one[k]) for k in ("agent", "run", "test", "machine")} for one in told]
+        return [
+            {k: str(one[k]) for k in ("agent", "run", "test", "machine")} | {"reason": str(one.get("reason", REASON))}
+            for one in told
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

@@ -70,9 +70,10 @@ def up(
     """Start the home's supervisor, or adopt the running one, and wait until every component runs.
 
     One of other code, of an earlier release say, is replaced with all that runs our code: an upgrade needs no `down`.
-    Postgres, Temporal, S3 and the machines of tests go on. `progress(component, state, reason)` is called at every
-    change. Raises: Unavailable with the component's own reason when one cannot start; what did start stays, so that
-    `status` and `logs` can be asked. Unavailable before anything is touched where there is no sandbox and must be one.
+    Postgres, Temporal and S3 go on, machines as long as their agents' code is this one's.
+    `progress(component, state, reason)` is called at every change. Raises: Unavailable with the component's own reason
+    when one cannot start; what did start stays, so that `status` and `logs` can be asked. Unavailable before anything
+    is touched where there is no sandbox and must be one.
     """
     place = Home(home.resolve())
     place.make()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stackly import log
 from stackly.errors import Conflict, StacklyError, reason_of
-from stackly.local import components, keeper, processes, release, replacing
+from stackly.local import components, keeper, machines, processes, release, replacing
 from stackly.local.component import Component, State, Status
 from stackly.local.home import Home, configured, write_private
 
@@ -39,10 +39,13 @@ def read_state(home: Home) -> tuple[processes.Alive | None, list[Status]]:
         return None, []
 
 
-def read_release(home: Home) -> str:
-    """The code that the supervisor was started with; '' where it did not say, as an earlier release did not."""
+def read_release(home: Home, whose: str = "release") -> str:
+    """The code that the supervisor was started with; '' where it did not say, as an earlier release did not.
+
+    `whose` is `release`, or `agents` for the code of the machines' agents alone.
+    """
     try:
-        return str(json.loads(state_file(home).read_text()).get("release", ""))
+        return str(json.loads(state_file(home).read_text()).get(whose, ""))
     except (OSError, ValueError, AttributeError):
         return ""
 
@@ -88,6 +91,7 @@ class Board:
         known = {s.name: s for s in before}
         self._given = {c.name for c in given}
         self.outdated = replacing.outdated(given, known)
+        self._agents = read_release(home, "agents") if known else release.of_agents()
         self.statuses = {c.name: known.get(c.name) or Status(c.name, c.address) for c in given}
         for c in given:
             status = self.statuses[c.name]
@@ -107,6 +111,7 @@ class Board:
             "pid": self._self.pid,
             "started": self._self.started,
             "release": release.fingerprint(),
+            "agents": self._agents,
             "components": [s.as_json() for s in self.statuses.values()],
         }
         try:
@@ -123,7 +128,11 @@ class Board:
             _LOG.info("supervisor.writes_again")
 
     async def replace(self) -> None:
+        """End what is of other code. Machines too, where their agents' code is other: they are processes as well."""
         await replacing.end(self.outdated)
+        if self._agents != release.of_agents():
+            await self._end_machines()
+            self._agents = release.of_agents()
         for one in self.outdated:
             status = self.statuses[one.name]
             status.process, status.reason = None, None
@@ -131,6 +140,12 @@ class Board:
                 del self.statuses[one.name]
         self.outdated = []
         self.write()
+
+    async def _end_machines(self) -> None:
+        try:
+            await asyncio.to_thread(machines.end, self._home, remember=True, reason=machines.REPLACED)
+        except StacklyError as e:  # the site agent looks at them too, and the platform has to start
+            _LOG.warning("machines.not_ended", reason=reason_of(e))
 
     async def keep_trying(self) -> None:
         """What could not be written is written when it can be."""

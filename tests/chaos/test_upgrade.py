@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stackly.local import platform
+from stackly.local import machines, platform
 from tests.chaos.bench import Bench
 from tests.chaos.earlier import Earlier, archived
 from tests.chaos.test_homes import end_everything
@@ -124,6 +124,8 @@ def test_runs_under_way_end_well_under_this_release(earlier: Earlier, home: Path
     # Its machines and its agents were of the earlier release: what they measured does not count.
     measured = bench.ended(measures, 300)
     assert (measured["status"], measured["verdict"]) in {("failed", "invalid"), ("succeeded", "pass")}, measured
+    if end == "runs":
+        assert machines.REPLACED in str(measured), measured
     bench.until_empty(120)
     # And the home works as a new one does.
     bench.repository.url = str(house.get(f"repos/{bench.repository.id}")["clone_url"])

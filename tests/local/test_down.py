@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Iterator[FakeHome]:
     platform.down(made.path)
 
 
-def _machine(home: Path, name: str, folder: str = "machines") -> Path:
+def machine(home: Path, name: str, folder: str = "machines") -> Path:
     """As the agent leaves one: its files, an edge agent, and a child that left its session and its directory's top."""
     directory = home / "agent" / folder / f"{RUN}.{TEST}.{name}"
     (directory / "data").mkdir(parents=True)
@@ -55,7 +55,7 @@ def _alive(home: Path) -> int:
 @pytest.mark.parametrize("wipe", [False, True])
 def test_down_ends_the_machines_and_counts_them(home: FakeHome, wipe: bool) -> None:
     home.up()
-    directories = [_machine(home.path, "db"), _machine(home.path, "load")]
+    directories = [machine(home.path, "db"), machine(home.path, "load")]
     (home.path / "config.json").write_text("{}")
     seen: list[tuple[str, str, str | None]] = []
     stopped = platform.down(home.path, wipe=wipe, progress=lambda *told: seen.append(told))
@@ -64,13 +64,18 @@ def test_down_ends_the_machines_and_counts_them(home: FakeHome, wipe: bool) -> N
     assert stopped.machines == {"directory": 2, "machine": 2, "process": 4}
     assert seen[-1] == ("machines", "stopped", "2 directories, 2 machines, 4 processes"), "machines last"
     assert machines.ended_before(Home(home.path)) == (
-        [] if wipe else [{"agent": f"agent-{m}", "run": RUN, "test": TEST, "machine": m} for m in ("db", "load")]
+        []
+        if wipe
+        else [
+            {"agent": f"agent-{m}", "run": RUN, "test": TEST, "machine": m, "reason": machines.REASON}
+            for m in ("db", "load")
+        ]
     )
 
 
 def test_down_keeps_them_when_asked_and_the_next_ends_them(home: FakeHome) -> None:
     home.up()
-    _machine(home.path, "db")
+    machine(home.path, "db")
     stopped = platform.down(home.path, keep_machines=True)
     assert (stopped.kept, stopped.machines["machine"], _alive(home.path)) == (True, 1, 2)
     assert platform.down(home.path).machines["machine"] == 1
@@ -159,7 +164,7 @@ def test_keeping_what_is_forgotten_is_refused(home: FakeHome) -> None:
 
 
 def test_what_cannot_be_ended_is_never_called_stopped(home: FakeHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    _machine(home.path, "db")
+    machine(home.path, "db")
     monkeypatch.setattr(machines, "_PROGRAM", (sys.executable, "-c", "import sys; sys.exit('it broke')"))
     with pytest.raises(Faulty, match=r"may go on running: it broke.*stackly down"):
         platform.down(home.path)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stackly.local import components, platform, processes, release
+from stackly.local import components, machines, platform, processes, release
 from stackly.local.component import State, Status
 from stackly.local.home import Home, configured
 from stackly.local.replacing import outdated
+from tests.local.test_down import machine
 from tests.local.test_supervisor import FakeHome
 
 
@@ -66,6 +67,21 @@ def test_the_supervisor_of_a_release_that_named_no_code_is_replaced(home: FakeHo
     del told["release"]
     state.write_text(json.dumps(told))
     assert home.up().replaced
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_machines_of_agents_with_other_code_are_ended_and_remembered_with_that_reason(
+    home: FakeHome, changed: bool
+) -> None:
+    home.up()
+    made = machine(home.path, "db")
+    state = Home(home.path).supervisor / "status.json"
+    told = json.loads(state.read_text())
+    state.write_text(json.dumps(told | {"release": "another"} | ({"agents": "another"} if changed else {})))
+    home.describe(_of(home, "the code now"))
+    assert home.up().replaced
+    assert made.exists() == (not changed)
+    assert [one["reason"] for one in machines.ended_before(Home(home.path))] == [machines.REPLACED] * changed
 
 
 def test_a_component_that_this_release_has_not_is_ended(home: FakeHome) -> None:
