@@ -85,7 +85,7 @@ def test_down_keeps_them_when_asked_and_the_next_ends_them(home: FakeHome) -> No
 
 def test_down_ends_the_machines_of_a_supervisor_that_was_killed(home: FakeHome) -> None:
     home.up()
-    _machine(home.path, "db")
+    machine(home.path, "db")
     os.kill(home.supervisor().pid, signal.SIGKILL)
     assert platform.down(home.path).machines == {"directory": 1, "machine": 1, "process": 2}
     assert _alive(home.path) == 0
@@ -100,7 +100,7 @@ def _commanded(home: FakeHome, call: str) -> "subprocess.Popen[str]":
 def test_two_downs_at_once_end_everything_and_fail_at_nothing(home: FakeHome) -> None:
     home.up()
     for n in range(5):
-        _machine(home.path, f"m{n}")
+        machine(home.path, f"m{n}")
     both = [_commanded(home, "down(HOME)") for _ in range(2)]
     assert [(p.communicate(timeout=120)[1], p.returncode) for p in both] == [("", 0)] * 2
     assert _alive(home.path) == 0
