@@ -1,6 +1,7 @@
 """`up` on a home that runs other code: no old process goes on unseen, and what is not ours is left in peace."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,7 +88,8 @@ def test_machines_of_agents_with_other_code_are_ended_and_remembered_with_that_r
 def test_a_component_that_this_release_has_not_is_ended(home: FakeHome) -> None:
     home.up()
     gone = home.status()["ours"]["pid"]
-    processes.signal_to(home.supervisor(), 9)
+    processes.signal_to(home.supervisor(), signal.SIGKILL)
+    home.wait_for("ours", state="running", reason="its supervisor is gone; run: stackly up")
     home.describe({"database": {"port": home.ports["database"]}})
     home.up()
     assert processes.identify(gone) is None
