@@ -12,6 +12,8 @@ from agent.terraform.masking import Masker
 from stackly.errors import Conflict, Faulty, StacklyError
 
 Log = Callable[[str, str], None]  # text, level
+_CHUNK = 256 * 1024
+_LINE_MOST = 1024 * 1024
 
 _TOLD = frozenset(
     {
@@ -123,24 +125,37 @@ class Reader:
 
 
 class _Follower:
-    """Remembers how far a growing file was read, and the part of a line at its end."""
+    """Remembers how far a growing file was read, and the part of a line at its end.
+
+    What writes the file may be pushed code: a line longer than _LINE_MOST is left out, and never held.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._position = 0
         self._rest = b""
+        self._skips = False  # the end of a line that was left out is still to come
 
-    def lines(self, *, last: bool) -> list[str]:
-        data = b""
-        if self._path.exists():
+    def lines(self) -> tuple[list[str], bool]:
+        """The whole lines of the next _CHUNK bytes. Shape: and whether there was anything to read."""
+        try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
-                data = file.read()
+                data = file.read(_CHUNK)
+        except FileNotFoundError:
+            data = b""
         self._position += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if last and self._rest:
-            lines.append(self._rest)
-        return [line.decode(errors="replace") for line in lines]
+        *lines, rest = (self._rest + data).split(b"\n")
+        if self._skips and lines:
+            self._skips = False
+            del lines[0]
+        self._skips = self._skips or len(rest) > _LINE_MOST
+        self._rest = b"" if self._skips else rest
+        return [line.decode(errors="replace") for line in lines if len(line) <= _LINE_MOST], bool(data)
+
+    def rest(self) -> list[str]:
+        """The last line, where no line feed ended it."""
+        return [self._rest.decode(errors="replace")] if self._rest else []
 
 
 async def tail(path: Path, take: Callable[[str], None], ended: asyncio.Event, *, every_s: float = 0.1) -> None:
@@ -148,9 +163,15 @@ async def tail(path: Path, take: Callable[[str], None], ended: asyncio.Event, *,
     follower = _Follower(path)
     while True:
         last = ended.is_set()
-        for line in follower.lines(last=last):
+        lines, more = follower.lines()
+        for line in lines:
             take(line)
-        if last:
+        if more:
+            await asyncio.sleep(0)  # a child that prints without end keeps nothing else waiting
+        elif last:
+            for line in follower.rest():
+                take(line)
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), every_s)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), every_s)
