@@ -127,16 +127,19 @@ def every_case() -> list[Case]:
 
 
 def drawn(count: int, first: Case, *parts: str) -> list[Case]:
-    """`first`, and then its kind of stop of any of these parts, at random moments. Shape: `count` in all."""
+    """`first`, and then its kind of stop of any of these parts, at random moments, at all of them before one again.
+
+    Shape: `count` in all.
+    """
     chance = random.Random(f"{SEED} {first.stop}")
     lasting = (_SHORT_S, _LONG_S) if first.stop == "frozen" else (_SHORT_S,)
 
-    def another() -> Case:
-        moment = chance.choice(MOMENTS)
+    def at(moment: Moment) -> Case:
         seconds = chance.choice(lasting) if moment.kind != "benchmark" else _SHORT_S
         return Case(first.stop, chance.choice(parts), moment, seconds)
 
-    return [first, *(another() for _ in range(count - 1))]
+    rounds = [moment for _ in range(count) for moment in chance.sample(MOMENTS, len(MOMENTS))]
+    return [first, *(at(moment) for moment in rounds[: count - 1])]
 
 
 @dataclass(frozen=True)
