@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _log = log.get("agent")
 LookAround = Callable[[], Awaitable[Mapping[str, object]]]
-_LOOK_AROUND_S = 10.0
+LOOK_AROUND_S = 10.0
 # A certificate this near its end is exchanged: the process ends when it is idle, and its supervisor starts it anew.
 _RETIRE_BEFORE = timedelta(hours=11)
 
@@ -70,12 +70,12 @@ async def _beat(life: Life, now_polling: Polling) -> None:
 
     Whatever a look at the targets or at the disk raises costs that look: a silent agent would count as lost.
     """
-    failing, looked_at = False, -_LOOK_AROUND_S
+    failing, looked_at = False, -LOOK_AROUND_S
     while not life.over.is_set():
         seen = None
         try:
             await now_polling.look()
-            if clock.monotonic() - looked_at >= _LOOK_AROUND_S:
+            if clock.monotonic() - looked_at >= LOOK_AROUND_S:
                 looked_at = clock.monotonic()
                 seen = await _look_around(life)
             if _should_retire(life):

@@ -67,7 +67,7 @@ class Beats:
 
 @pytest.mark.parametrize("error", [KeyError("x"), FULL, RuntimeError("docker"), ValueError()])
 async def test_beats_go_on_whatever_a_look_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr(main, "_LOOK_AROUND_S", 0.0)
+    monkeypatch.setattr(main, "LOOK_AROUND_S", 0.0)
     raised: list[Exception] = [error] * 3
     over = asyncio.Event()
     beats = Beats(over)

@@ -148,14 +148,12 @@ class Bench:
 
     def edge_agent(self, run: str, machine: str) -> int:
         """The edge agent itself, not what it started."""
-        found = [
-            who.pid
-            for place in self.machines.glob(f"{run}.*.{machine}")
-            for who in processes.below(place)
-            if "agent.main edge" in _command(who.pid)
-        ]
+        found = [pid for place in self.machines.glob(f"{run}.*.{machine}") for pid in self.edge_agents(place)]
         assert len(found) == 1, f"{len(found)} edge agents of {run} on {machine}"
         return found[0]
+
+    def edge_agents(self, place: Path) -> list[int]:
+        return [who.pid for who in processes.below(place) if "agent.main edge" in _command(who.pid)]
 
     def load_machine(self, run: str) -> str:
         names = {p.name.rsplit(".", 1)[1] for p in self.machines.glob(f"{run}.*")}
