@@ -12,11 +12,11 @@ from temporalio import activity
 
 from stackly import log
 from stackly.db import Transactions
+from stackly.engine import acts
 from stackly.engine.beating import beating
 from stackly.engine.contracts.sweep import SweepActivities, Swept
 from stackly.engine.failures import tell_all
 from stackly.engine.upstream import Access, Looks, reach_of
-from stackly.errors import StacklyError
 from stackly.events import inbox
 from stackly.events import store as events
 from stackly.events.model import Bell
@@ -77,12 +77,13 @@ class Sweeps(SweepActivities):
             due = await connections.take_due(session, account, limit=SLOT, hold=HOLD)
         count = _Count()
         if due and self._github.has_app:
-            await self._noted(count, "app", self._app_log(account, count))
+            await self._noted(count, "the App", self._app_log(account, count))
         room = asyncio.Semaphore(AT_ONCE)
 
         async def one(repo: RepoId) -> None:
             async with room:
-                await self._sweep(repo, count)
+                if await acts.one(self._transactions, "sweep", repo, lambda: self._sweep(repo, count)) is None:
+                    count.failed += 1
 
         await asyncio.gather(*(one(repo) for repo in due))
         if due:
@@ -99,7 +100,7 @@ class Sweeps(SweepActivities):
         account, _, number = rest.partition("/")
         await self._installation(account, int(number))
 
-    async def _sweep(self, repo: RepoId, count: _Count) -> None:
+    async def _sweep(self, repo: RepoId, count: _Count) -> bool:
         """First whose it is, by its number: until GitHub says that, nothing of what its name shows is taken.
 
         Of the other two each is on its own: GitHub's log may refuse while git still answers.
@@ -115,15 +116,16 @@ class Sweeps(SweepActivities):
         again = spread(repo, self._with.every * (1 if repos_store.ACTIVE in {found.status, before.status} else RARELY))
         async with self._transactions() as session:
             await connections.looked(session, repo, again_in=again, reason=next(filter(None, troubles), None))
+        return True
 
-    @staticmethod
-    async def _noted(count: _Count, about: str, looking: Awaitable[object]) -> str | None:
+    async def _noted(self, count: _Count, about: str, looking: Awaitable[object]) -> str | None:
+        """What a look ended with; foreseen or not it costs this look, and the next of the repository is due later."""
         try:
             await looking
-        except StacklyError as e:
+        except Exception as e:  # noqa: BLE001 - told by its kind
             count.failed += 1
-            _log.warning("sweep.look_failed", about=about, error=type(e).__name__, reason=e.detail)
-            return e.detail[:500]
+            await acts.note(self._transactions, "sweep", about, e)
+            return acts.reason(e)[:500]
         return None
 
     # what became of a repository
