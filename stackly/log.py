@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO, cast
 
 import structlog
@@ -61,8 +61,36 @@ class Steady:
             self._stream.flush()
 
 
-def configure(component: str, *, level: str = "INFO", json: bool | None = None) -> None:
-    """Set up logging for one process, to stderr. JSON unless stderr is a terminal."""
+Foreseen = Callable[[BaseException], str | None]
+
+
+class _OneLine(logging.Filter):
+    """What libraries log of a failure that is foreseen is one line with its reason; any other keeps its trace."""
+
+    def __init__(self, foreseen: Foreseen) -> None:
+        super().__init__()
+        self._foreseen = foreseen
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        reason = self._foreseen(error) if error is not None else None
+        if reason is not None:
+            record.msg, record.args = f"{record.getMessage()}: {' '.join(reason.split())}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def configure(
+    component: str,
+    *,
+    level: str = "INFO",
+    json: bool | None = None,
+    foreseen: Foreseen = lambda _: None,
+) -> None:
+    """Set up logging for one process, to stderr. JSON unless stderr is a terminal.
+
+    `foreseen` gives the reason of a failure that somebody expected, and None for any other.
+    """
     as_json = json if json is not None else not sys.stderr.isatty()
     steady = cast("TextIO", Steady(sys.stderr))
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
@@ -81,6 +109,7 @@ def configure(component: str, *, level: str = "INFO", json: bool | None = None) 
     )
     structlog.contextvars.bind_contextvars(component=component)
     handler = logging.StreamHandler(steady)
+    handler.addFilter(_OneLine(foreseen))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared[:-1], structlog.stdlib.add_logger_name],

@@ -48,6 +48,14 @@ def as_application_error(error: StacklyError) -> ApplicationError:
     )
 
 
+def foreseen(error: BaseException) -> str | None:
+    """The reason, where the error is one of ours, or is made of one for Temporal; None where nobody expected it."""
+    if isinstance(error, ApplicationError) and error.__cause__ is not None:
+        return foreseen(error.__cause__)
+    known = of_os(error) if isinstance(error, OSError) else error
+    return known.detail[:MESSAGE_CAP] if isinstance(known, StacklyError) else None
+
+
 def told(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Wrap an activity so that our errors reach the workflow as what they are."""
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from stackly import log
+from stackly.engine import failures
 from stackly.errors import Invalid, StacklyError
 from stackly.git.github_app import AppKey
 from stackly.git.github_client import GitHub
@@ -23,7 +24,7 @@ def settings_of(component: str) -> Settings:
         settings = Settings.load(Path(home))
     except StacklyError as e:
         sys.exit(e.detail)
-    log.configure(component, level=settings.log_level)
+    log.configure(component, level=settings.log_level, foreseen=failures.foreseen)
     return settings
 
 
