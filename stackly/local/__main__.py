@@ -37,7 +37,9 @@ def _down(home: Path, asked: argparse.Namespace) -> Json:
 
 def _status(home: Path, _: argparse.Namespace) -> Json:
     told = platform.status(home)
-    stands = any(c["name"] == "postgres" and c["state"] == "running" for c in told["components"])
+    running = {c["name"] for c in told["components"] if c["state"] == "running"}
+    # A link is made in Postgres and answered by the API; without a supervisor neither is sure of the next moment.
+    stands = told["supervised"] and {"postgres", "api"} <= running
     return told | {"ui_url": platform.fresh_link(home) if stands else None}
 
 

@@ -19,7 +19,7 @@ from stackly.local import isolation, machines, processes, release
 from stackly.local.component import State, Status
 from stackly.local.components import NAMES
 from stackly.local.home import Home, configured
-from stackly.local.supervisor import read_note, read_release, read_state
+from stackly.local.supervisor import note_stopped, read_note, read_release, read_state
 
 Progress = Callable[[str, str, str | None], None]
 _LEAST_BYTES = 1024 * 1024
@@ -114,6 +114,7 @@ def down(
             processes.signal_to(who, signal.SIGTERM)
             _follow_stop(place, who, progress, timeout_s)
         _clear_leftovers(place)
+        note_stopped(place)
         found = machines.look(place) if keep_machines else machines.end(place, remember=not wipe)
         if found.counts:
             progress("machines", "kept" if keep_machines else State.STOPPED.value, str(found))
@@ -135,8 +136,14 @@ def _alone(home: Home) -> Iterator[None]:
         yield
 
 
+_UNWATCHED = "The supervisor is gone without `stackly down`: nothing is watched or started again. Run: stackly up"
+
+
 def status(home: Path) -> dict[str, Any]:
-    """Shape: {"components": [{"name", "state", "pid", "address", "restarts", "reason"}], "trouble", "isolation"}."""
+    """Shape: {"components": [{"name", "state", "pid", "address", "restarts", "reason"}], "trouble", "isolation"}.
+
+    `supervised`: a supervisor runs. Without one nothing is watched, and no sign-in link is sure to be answered.
+    """
     place = Home(home.resolve())
     who, known = read_state(place)
     supervised = who is not None and processes.runs(who)
@@ -145,7 +152,10 @@ def status(home: Path) -> dict[str, Any]:
     components = [_live(by_name.get(n) or Status(n, ""), supervised) for n in names]
     found = isolation.recorded(place)
     told = found.as_json() if found else None
-    return {"components": components, "trouble": _trouble(place, supervised), "isolation": told}
+    trouble = _trouble(place, supervised)
+    if not supervised and any(s.state is not State.STOPPED for s in known):
+        trouble = " ".join(filter(None, [_UNWATCHED, trouble]))
+    return {"components": components, "supervised": supervised, "trouble": trouble, "isolation": told}
 
 
 def _trouble(home: Home, supervised: bool) -> str | None:

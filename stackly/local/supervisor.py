@@ -39,6 +39,17 @@ def read_state(home: Home) -> tuple[processes.Alive | None, list[Status]]:
         return None, []
 
 
+def note_stopped(home: Home) -> None:
+    """Write for a supervisor that was killed what it would have written itself: its components were ended."""
+    try:
+        told = json.loads(state_file(home).read_text())
+        stopped = {"state": State.STOPPED.value, "pid": None, "started": None}
+        told["components"] = [{**each, **stopped} for each in told["components"]]
+        write_private(state_file(home), json.dumps(told, indent=2))
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing was started here, or nothing can be written: `status` then looks by itself
+
+
 def read_release(home: Home, whose: str = "release") -> str:
     """The code that the supervisor was started with; '' where it did not say, as an earlier release did not.
 

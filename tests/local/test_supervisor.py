@@ -7,14 +7,19 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from stackly.cli.local import _status as shown_as
 from stackly.errors import Invalid, Unavailable
 from stackly.local import platform, processes
+from stackly.local.__main__ import _status as answered
 from stackly.local.home import Home, free_ports
 from stackly.local.supervisor import read_state
 
@@ -137,6 +142,34 @@ def test_a_process_of_another_command_is_replaced_not_adopted(home: FakeHome) ->
     after = home.status()["second"]
     assert (after["pid"] != before, after["address"]) == (True, f"127.0.0.1:{moved}")
     assert len(home.running_in("second")) == 1
+
+
+def test_without_its_supervisor_the_status_gives_no_link_but_one_sentence(tmp_path: Path) -> None:
+    home = FakeHome(tmp_path / "two", "postgres", "api")
+    try:
+        home.up()
+        assert platform.status(home.path)["trouble"] is None
+        processes.signal_to(home.supervisor(), signal.SIGKILL)
+        home.wait_for("api", state="running", reason="its supervisor is gone; run: stackly up")
+        for name in ("api", "postgres"):
+            _said_without_supervisor(home.path)
+            os.kill(home.status()[name]["pid"], signal.SIGKILL)
+        home.wait_for("postgres", pid=None)
+        _said_without_supervisor(home.path)
+    finally:
+        platform.down(home.path)
+    assert platform.status(home.path)["trouble"] is None, "stopped on purpose"
+
+
+def _said_without_supervisor(home: Path) -> None:
+    (home / "endpoints.json").write_text('{"ui_url": "http://127.0.0.1:1/login?key=old"}')
+    with patch("stackly.local.platform.subprocess.run", return_value=CompletedProcess([], 0)) as made:
+        said = answered(home, Namespace())
+    assert (said["ui_url"], made.called) == (None, False)
+    assert "supervisor is gone" in said["trouble"]
+    shown = shown_as(said, {})
+    assert "stackly up" in shown
+    assert "login?key" not in shown
 
 
 def test_down_after_a_killed_supervisor_leaves_nothing(home: FakeHome) -> None:
