@@ -107,7 +107,19 @@ def _said_of_run(row: Json) -> str:
     why = row["reason"] or row["waiting_reason"]
     would = planned.sentence(row["spec"].get("plan") or {})
     said = f"{said}, {why}" if why else f"{said}."
-    return f"{said} {would[:1].upper()}{would[1:]}." if would else said
+    more = [f"{would[:1].upper()}{would[1:]}."] if would else []
+    more += filter(None, [_said_of_gate(row["gate"] or {})])
+    return " ".join([f"{said.rstrip('.')}.", *more]) if more else said
+
+
+def _said_of_gate(gate: Json) -> str:
+    """Why its verdict lets nothing through; nothing is said of a gate that does."""
+    decision = gate.get("decision")
+    if decision not in {"deny", "hold"}:
+        return ""
+    why = "; ".join(map(str, gate.get("reasons") or ())) or "no reason was given"
+    by = f" {gate['policy']}" if gate.get("policy") else ""
+    return f"Its gate{by} {'blocks' if decision == 'deny' else 'holds'}: {why}."
 
 
 def _explanation(subject: str, summary: str, decisions: list[Json], happened: list[Json]) -> ExplanationView:
