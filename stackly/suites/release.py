@@ -42,6 +42,28 @@ def check(suite: Suite, resolved: ResolvedSuite, offer: Offer) -> None:
         raise FileInvalid(found)
 
 
+# What of the format the rules below refuse, for who writes a file by its schema. Shape: path within a test (`*` is any
+# name) -> all that this release takes there; '' where the word is refused altogether.
+TAKEN = {
+    "database.connection": "",
+    "topology.preset": "standalone",
+    "topology.patroni": "",
+    "topology.pgbouncer": "",
+    "topology.haproxy": "",
+    "topology.backup": "",
+    "topology.exporters": "an empty list",
+    "topology.nodes": "one node of role postgres",
+    "topology.nodes.*.roles": "one of postgres and generator",
+    "topology.nodes.*.count": "1",
+    "workload.rate": "a rate of pgbench",
+    "faults": "an empty list",
+    "measure.prepare": "once",
+    "measure.repeats.max": "the same number as min",
+    "comparison.baseline": "none",
+    "comparison.order": "separate",
+    "comparison.alpha": "",
+}
+
 _SIZES = ("cores", "memory_gb", "disk_gb")
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stackly.errors import FileInvalid
-from stackly.suites import rules
+from stackly.suites import release, rules
 from stackly.suites.cells import Celled, ReadCell, ReadCells
 from stackly.suites.document import load
 from stackly.suites.fields import NAME, TEST
@@ -71,12 +71,32 @@ def parse(text: str, file: str) -> Suite:
 
 
 def json_schema() -> Json:
-    """The published schema: what `parse` checks, less the rules between fields and the matrix's arithmetic."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Stackly benchmark suite",
-        **SUITE.schema(refs=False),
-    }
+    """The published schema: what `parse` checks, less the rules between fields and the matrix's arithmetic.
+
+    What this release refuses says so: an editor strikes a word that is refused altogether.
+    """
+    own = SUITE.schema(refs=False)
+    for path, taken in release.TAKEN.items():
+        place = part_of(own["properties"]["tests"]["items"], path)
+        only = f"in this release only {taken}; anything else is refused" if taken else "not in this release: refused"
+        place["description"] = "; ".join(filter(None, [place.get("description"), only]))
+        if not taken:
+            place["deprecated"] = True
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Stackly benchmark suite", **own}
+
+
+def part_of(schema: Json, path: str) -> Json:
+    """The schema of what stands at `path`, where `*` is any key of a map of names."""
+    for name in path.split("."):
+        forms = [schema, *schema.get("anyOf", ())]
+        schema = next(
+            f["additionalProperties"] if name == "*" else f["properties"][name] for f in forms if _has(f, name)
+        )
+    return schema
+
+
+def _has(form: Json, name: str) -> bool:
+    return isinstance(form.get("additionalProperties"), dict) if name == "*" else name in form.get("properties", {})
 
 
 def _test(read: ReadCells) -> Test:

@@ -1,5 +1,6 @@
 """suite.yaml: everything of the format parses, every mistake is named at its line, all at once."""
 
+import re
 from pathlib import Path
 
 import jsonschema
@@ -7,8 +8,10 @@ import pytest
 import yaml
 
 from stackly.errors import FileInvalid
+from stackly.suites import release
 from stackly.suites.model import ComparisonRule, DecidingMetric, Fault, Measure, Suite, Threshold
-from stackly.suites.schema import STANDALONE, json_schema, parse
+from stackly.suites.plan import resolve
+from stackly.suites.schema import STANDALONE, json_schema, parse, part_of
 
 FILES = Path(__file__).parent / "files"
 EXAMPLES = ("smallest.yaml", "everything.yaml")
@@ -232,3 +235,43 @@ def test_matrix_mistakes(matrix: str, says: str) -> None:
 def test_two_tests_of_one_name() -> None:
     one = "  - name: t\n" + DATABASE + WORKLOAD
     assert problems("version: 1\nname: s\ntests:\n" + one + one)[0].startswith("7:11 Two tests")
+
+
+CONNECTION = DATABASE.replace("}", ", connection: c}")
+ASKED = """
+    topology:
+      preset: patroni
+---
+    topology:
+      exporters: [node]
+      patroni: {}
+      haproxy: {}
+      backup: {}
+      pgbouncer: {}
+      nodes:
+        a: {count: 3, roles: [postgres, etcd, pgbouncer, haproxy]}
+        b: {roles: [postgres]}
+        c: {roles: [generator]}
+---
+    faults: [{at: 1s, kill: leader}]
+    measure: {prepare: each, repeats: {min: 5, max: 9}}
+    comparison: {baseline: previous, order: interleaved, alpha: 0.1}
+"""
+
+
+def test_the_schema_marks_every_word_that_this_release_refuses() -> None:
+    refused = set()
+    for asked in ASKED.split("---\n"):
+        text = HEAD + (DATABASE if "topology" in asked else CONNECTION) + WORKLOAD + asked.lstrip("\n")
+        suite = parse(text, "f")
+        for test in resolve(suite, "").tests:
+            for rule in release._RULES:
+                refused |= {path for path, said in rule(test, release.Offer("local", ("17",)), suite.where) if said}
+    assert len(refused) > 15, "every rule was asked"
+    named = {re.sub(r"^(topology\.nodes)\.[a-z]+\.", r"\1.*.", path) for path in refused} | {"workload.rate"}
+    assert named == set(release.TAKEN)
+    schema = json_schema()["properties"]["tests"]["items"]
+    for path in named:
+        part = part_of(schema, path)
+        assert "in this release" in part["description"]
+        assert part.get("deprecated", False) is not bool(release.TAKEN[path])
