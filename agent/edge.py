@@ -59,6 +59,7 @@ class EdgeSettings:
     stroppy_manifest: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     isolation: Isolation | None = None  # found where none is given
+    readable: tuple[Path, ...] = ()  # what a load generator may read besides its own and the system's
 
 
 class EdgeWork:
@@ -169,11 +170,14 @@ class EdgeWork:
         if workload.driver == "stroppy":
             wanted = self._settings
             source = install.Source(wanted.cache, wanted.stroppy, wanted.stroppy_manifest)
-            return await install.stroppy(source, workload.driver_version, context.cancelled, self._part("load"))
+            return await install.stroppy(source, workload.driver_version, context.cancelled, self._load())
         raise Invalid(f"There is no load driver {workload.driver}; use pgbench or stroppy.")
 
     def _part(self, name: str) -> parts.Part:
         return parts.of(self._isolation, self.directory, name)
+
+    def _load(self, launcher: tuple[str, ...] = ()) -> parts.Part:
+        return parts.of(self._isolation, self.directory, "load", launcher).seeing(*self._settings.readable)
 
     async def _server_major(self, endpoint: Endpoint) -> str:
         async with self._door(endpoint).superuser() as connection:
@@ -236,7 +240,7 @@ class EdgeWork:
         self, given: PrepareInput | WarmupInput | MeasureInput, context: StepContext, phase: str, **more: Any
     ) -> Job:
         launcher = await asyncio.to_thread(network_launcher, self._container) if self._container else ()
-        part = parts.of(self._isolation, self.directory, "load", launcher)
+        part = self._load(launcher)
         directory = self.directory / "load" / f"{phase}-{more.get('sample', 0)}"
         shutil.rmtree(directory, ignore_errors=True)
         for made in (directory.parent, directory):

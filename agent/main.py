@@ -235,6 +235,7 @@ async def _edge(life: Life, given: EnrolmentFile) -> None:
             stroppy_manifest=Path(manifest) if manifest else None,
             labels=_labels(life, given),
             isolation=life.isolation,
+            readable=_paths(environment.get("STACKLY_SANDBOX_READABLE", "")),
         ),
     )
     await _begin_life(life, None)

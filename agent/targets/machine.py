@@ -27,7 +27,10 @@ _STARTED_S = 0.3  # an edge agent that ends within this never started
 
 # An edge agent sees of our environment what it needs to run at all.
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
-_PASSED_PARTS = ("STACKLY_ISOLATION", "STACKLY_STROPPY", "STACKLY_STROPPY_MANIFEST", "STACKLY_POSTGRES_BINARIES")
+_PASSED_PARTS = (
+    *("STACKLY_ISOLATION", "STACKLY_SANDBOX_READABLE"),
+    *("STACKLY_STROPPY", "STACKLY_STROPPY_MANIFEST", "STACKLY_POSTGRES_BINARIES"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from stackly.ids import AccountId, RepoId
 from stackly.secrets import KeySource
 from stackly.stacks import connections_store as connections
 
-# A wrong signature may mean that the secret was rotated on another replica; it is looked up again this rarely.
-_RELOAD_AFTER_S = 2.0
+# A wrong signature may mean that the secret was rotated, also on another replica; it is looked up again this rarely. A
+# rotation takes longer, so what is signed with a new secret is never refused for one that is remembered.
+_RELOAD_AFTER_S = 0.2
 _UNKNOWN_FOR_S = 1.0
 _MOST = 10_000
 

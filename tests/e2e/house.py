@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -194,6 +195,7 @@ def running(name: str) -> Iterator[House]:
         with pytest.MonkeyPatch.context() as environment:
             environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
             environment.setenv("STACKLY_STROPPY", str(recorder.install(house.recorder)))
+            environment.setenv("STACKLY_SANDBOX_READABLE", sys.prefix)  # the recorder's libraries
             house.start()
         yield house
     finally:
