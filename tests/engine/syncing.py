@@ -257,9 +257,21 @@ class Syncing:
 
 
 async def build(
-    transactions: Transactions, folder: Path, *, github_id: int = 1, grace: timedelta = timedelta(0)
+    transactions: Transactions,
+    folder: Path,
+    *,
+    github_id: int = 1,
+    grace: timedelta = timedelta(0),
+    pusher: str | None = None,
 ) -> Syncing:
-    """An empty repository `octo/stacks`, connected and never synced. Branches that go away are gone at once."""
+    """An empty repository `octo/stacks`, connected and never synced. Branches that go away are gone at once.
+
+    Shape: `pusher` is whom GitHub names for every push; None: it names nobody.
+    """
+
+    async def pusher_of(*_: object) -> str | None:
+        return pusher
+
     upstream = Upstream.made(folder / "upstream")
     async with transactions() as session:
         account = await accounts.ensure_account(session)
@@ -273,7 +285,9 @@ async def build(
             hook="",
         )
     runner = Runner(protocols=frozenset({"file"}), timeout=30)
-    source = Source(folder / "mirrors", runner, ("16", "18"), PolicyBook([folder / "policies"]), grace)
+    source = Source(
+        folder / "mirrors", runner, ("16", "18"), PolicyBook([folder / "policies"]), grace, pusher_of=pusher_of
+    )
     storage = Memory()
     mirror = Mirror(folder / "mirrors", repo.id, upstream.url, runner)
     return Syncing(transactions, upstream, storage, Sync(transactions, storage, source), repo, mirror)

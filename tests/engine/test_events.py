@@ -34,7 +34,7 @@ AGREED = '  policies = ["agreed"]'
 async def syncing(transactions: Transactions, tmp_path: Path) -> Syncing:
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "agreed.hcl").write_text(NEEDS_ONE)
-    return await repositories.build(transactions, tmp_path)
+    return await repositories.build(transactions, tmp_path, pusher="linus")
 
 
 @pytest.fixture

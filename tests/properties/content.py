@@ -27,7 +27,7 @@ tests:
 _BROKEN: Mapping[str, tuple[str, int, str]] = {
     "attribute": ("stackly.hcl", 1, f"  bogus = 1 {MARK}"),
     "suite": ("stackly.hcl", 1, f'  suite = "none.yaml" {MARK}'),
-    "syntax": ("stackly.hcl", 1, f"  target = {{{{{{ {MARK}"),
+    "syntax": ("stackly.hcl", 1, f"  target = ]]] {MARK}"),
     "module": ("main.tf", 0, f'module "gone" {{ source = "../../modules/gone" }} {MARK}'),
 }
 

@@ -138,7 +138,7 @@ class Model:
         key = seen.tree if not seen.calls else self.keys.setdefault(seen.content, code["tree"])
         brought = read(self.repository, code["commit"])[place[1]]
         is_right = told == wanted and code["tree"] == key and brought.content == seen.content
-        assert is_right, f"{place} is not what git has there: {told}, not {wanted}"
+        assert is_right, f"{place} is not what git has there: {told}, not {wanted}: {code['errors']}"
         if code["id"] in self.holds:
             assert [s["status"] for s in looked.states_of(code["id"])] == ["active"], f"{place} is there, its state not"
         if not wants_run(place[0], seen) or self.spared.get(place) == seen.content:

@@ -54,6 +54,7 @@ from tests.properties.objects import Objects
 NO_FAULTS = Faults()
 HOLD = timedelta(seconds=15)
 WHO = "ada"
+AGENT = "site"  # whom the steps of what was admitted are for; it does nothing
 
 
 class OneKey:
@@ -341,7 +342,9 @@ class Connected:
                 return False
             epoch = await stacks.take_state(session, found.state, found.id)
             step = RunEvent.PLAN if found.kind is RunKind.DEPLOY else RunEvent.LOAD
-            found = await runs.transition(session, found, RunEvent.ADMIT, at=await db.now(session), epoch=epoch)
+            found = await runs.transition(
+                session, found, RunEvent.ADMIT, at=await db.now(session), epoch=epoch, agent=AGENT
+            )
             await runs.transition(session, found, step, at=await db.now(session))
         return True
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _CALL = re.compile(r'^module "\w+" \{ source = "\.\./\.\./([\w/]+)" \}')
+_CONFIG = re.compile(r"^  (bogus|target = \]\])")
 _SUITE = re.compile(r'^  suite = "(.+)"')
 
 
@@ -72,18 +73,10 @@ def _seen(folder: str, trees: Mapping[str, str], blobs: Mapping[str, str], texts
     has_suite = f"{folder}/{suites[0]}" in blobs
     is_read = not problems
     if is_read:
-        problems = {(f"{folder}/stackly.hcl", n) for n, line in enumerate(config, 1) if line.startswith("  bogus")}
+        problems = {(f"{folder}/stackly.hcl", n) for n, line in enumerate(config, 1) if _CONFIG.match(line)}
     if is_read and not problems and suites[0] != "suite.yaml" and not has_suite:
         problems = {(f"{folder}/stackly.hcl", 1)}
     is_read = is_read and not problems
-    if is_read:
-        problems = {
-            (p, n)
-            for p, text in texts.items()
-            if p.startswith(f"{folder}/") and p.endswith(".tf")
-            for n, line in enumerate(text.split("\n"), 1)
-            if line.startswith("resource {{{")
-        }
     return Seen(
         path=folder,
         name=config[0].split('"')[1] if is_read else folder.rpartition("/")[2],
