@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from stackly.local.scratch import free_port
+from tests.web.seeding import REPO
 
 
 @dataclass
@@ -30,6 +31,10 @@ class Upstream:
     def log(self) -> list[dict[str, Any]]:
         return [{"id": n, "guid": guid, "event": "push", "status_code": 500} for n, guid in enumerate(self.guids, 1)]
 
+    def repository(self) -> dict[str, Any]:
+        """Whatever number it is asked for by."""
+        return {"id": 1, "full_name": REPO, "clone_url": f"{self.url}/{REPO}.git", "default_branch": "main"}
+
 
 @contextmanager
 def listening() -> Iterator[Upstream]:
@@ -37,7 +42,8 @@ def listening() -> Iterator[Upstream]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(200, upstream.log())
+            is_log = self.path.partition("?")[0].endswith("/deliveries")
+            self._answer(200, upstream.log() if is_log else upstream.repository())
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
