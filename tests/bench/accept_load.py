@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from stackly import clock, ids
 
+REPOSITORY = 7  # GitHub's number of it
 _FILES = [f"src/module_{n}/some_file_of_a_usual_length.py" for n in range(180)]
 
 
@@ -17,7 +18,7 @@ def push_body() -> bytes:
         "ref": "refs/heads/main",
         "before": "a" * 40,
         "after": "b" * 40,
-        "repository": {"id": 7, "full_name": "acme/shop", "default_branch": "main"},
+        "repository": {"id": REPOSITORY, "full_name": "acme/shop", "default_branch": "main"},
         "commits": [{"id": "b" * 40, "message": "m", "added": _FILES, "removed": [], "modified": []}],
         "sender": {"login": "ann", "id": 1},
     }

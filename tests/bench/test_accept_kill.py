@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stackly import db
-from stackly.accounts import service
-from stackly.api.hooks import HookBook
 from stackly.events.reads import rows
-from stackly.ids import RepoId
 from tests.bench.accept_load import Load
-from tests.bench.accept_servers import OneKey
+from tests.bench.connecting import connected, is_rung
 
 if TYPE_CHECKING:
     from tests.bench.conftest import Server
@@ -27,10 +24,7 @@ EACH = 700
 
 @pytest.fixture
 async def hook(transactions: db.Transactions) -> tuple[str, bytes]:
-    async with transactions() as session:
-        account = await service.ensure_account(session)
-        found, secret = await HookBook(transactions, OneKey()).create(session, account.id, RepoId("repo-1"))
-    return f"/webhooks/github/{found}", secret
+    return await connected(transactions)
 
 
 async def _acked_but_lost(
@@ -61,9 +55,7 @@ async def test_what_was_acknowledged_survives_a_kill(
     acked, lost = await _acked_but_lost(serve, "stackly", hook, transactions)
     assert acked >= KILLS * EACH
     assert lost == 0
-    async with transactions() as session:
-        [bells] = await rows(session, "SELECT count(*) AS n FROM outbox WHERE key = 'repo-1'")
-    assert bells["n"] > 0
+    assert await is_rung(transactions)
 
 
 async def test_an_acknowledgement_before_the_commit_is_caught(

@@ -23,16 +23,13 @@ import psutil
 import pytest
 
 from stackly import clock, db, ids
-from stackly.accounts import service
-from stackly.api.hooks import HookBook
 from stackly.events.reads import rows
 from stackly.git.signatures import sign
-from stackly.ids import RepoId
 from stackly.local import postgres as local_postgres
 from stackly.local import schema
 from stackly.local.scratch import answers, free_port
 from tests.bench.accept_load import push_body
-from tests.bench.accept_servers import OneKey
+from tests.bench.connecting import connected
 
 if TYPE_CHECKING:
     from tests.bench.conftest import Server
@@ -167,12 +164,9 @@ class Sending:
 @pytest.fixture
 async def hook(own: Own) -> tuple[str, bytes]:
     engine = db.engine(own.url, application="tests")
-    transactions = db.transactions(engine)
-    async with transactions() as session:
-        account = await service.ensure_account(session)
-        found, secret = await HookBook(transactions, OneKey()).create(session, account.id, RepoId("repo-1"))
+    found = await connected(db.transactions(engine))
     await engine.dispose()
-    return f"/webhooks/github/{found}", secret
+    return found
 
 
 @pytest.fixture
