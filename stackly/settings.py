@@ -60,7 +60,6 @@ class Settings(BaseSettings):
     branch_grace_s: float = Field(default=900.0, ge=0)  # a branch that is away no longer was never gone
     postgres_majors: tuple[str, ...] = ("16", "18")
     policies: Path | None = None
-    terraform_releases: str = "https://releases.hashicorp.com"
     github_url: str = "https://github.com"
     github_token: SecretStr = SecretStr("")
     github_app: str = ""

@@ -1,7 +1,6 @@
 """Objects in S3: boto3 in threads, errors as ours."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from typing import IO, TYPE_CHECKING, TypeVar
 
@@ -102,12 +101,6 @@ class Store:
             key,
             lambda: self._client.upload_fileobj(file, self.bucket, key, ExtraArgs={"ContentType": media_type}),
         )
-
-    async def put_blob(self, prefix: str, data: bytes, media_type: str = "application/octet-stream") -> str:
-        """Write content under its own SHA-256 and give its key: `<prefix>/<sha256>`. Twice is once."""
-        key = f"{prefix}/{hashlib.sha256(data).hexdigest()}"
-        await self.put(key, data, media_type, only_new=True)
-        return key
 
     async def get(self, key: str) -> bytes:
         """Raises: ObjectNotFound."""

@@ -35,14 +35,6 @@ async def open_request(session: Session, run: str) -> ApprovalRequest | None:
     return None if row is None else _request(row)
 
 
-async def newest_request(session: Session, run: str) -> ApprovalRequest | None:
-    rows = await session.execute(
-        text("SELECT * FROM approvals WHERE operation = :run ORDER BY created_at DESC LIMIT 1"), {"run": run}
-    )
-    row = rows.mappings().one_or_none()
-    return None if row is None else _request(row)
-
-
 async def insert_request(
     session: Session,
     *,

@@ -114,15 +114,6 @@ async def postpone(session: Session, ids: Sequence[int], *, by: timedelta, reaso
     )
 
 
-async def next_due_s(session: Session) -> float | None:
-    """Units: seconds until the next doorbell is due, negative when late; None for an empty outbox."""
-    found = await session.execute(
-        text("SELECT extract(epoch FROM min(available_at) - clock_timestamp())::float8 FROM outbox")
-    )
-    due: float | None = found.scalar_one()
-    return due
-
-
 def decision_digest(decision: DecisionRecord) -> str:
     """What the decision says and stood on, without when it was asked: asking again is no new decision."""
     said = {"decision": decision.decision, "tree": decision.tree, "inputs": dict(decision.inputs)}

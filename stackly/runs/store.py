@@ -12,12 +12,9 @@ from stackly.db import Session, notify
 from stackly.errors import NotFound
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
-from stackly.ids import new_id
 from stackly.runs.model import (
-    PRIORITY,
     TERMINAL,
     WAYS,
-    NewRun,
     Run,
     RunEvent,
     RunKind,
@@ -81,46 +78,6 @@ async def get_run(session: Session, run: str, *, lock: bool = False, account: st
     if found is None or (account is not None and found.account != account):
         raise RunNotFound(run=run)
     return found
-
-
-async def insert_run(session: Session, new: NewRun, *, seq: int, waiting: Waiting) -> Run | None:
-    """A queued run; None when (state, generation, cause) has one. The caller superseded the slot's older one."""
-    rows = await session.execute(
-        text(
-            "INSERT INTO operations (id, account, parent, code, state, kind, slot, cause, generation, seq, priority,"
-            " status, digest, branch, commit, trigger, spec, agent, reason, blocker, waiting_reason, deadline,"
-            " next_check) VALUES (:id, :account, :parent, :code, :state, :kind, :slot, :cause, :generation, :seq,"
-            " :priority, 'queued', :digest, :branch, :commit, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :agent,"
-            " :reason, :blocker, :waiting, :deadline, :next_check)"
-            " ON CONFLICT (state, generation, cause) DO NOTHING RETURNING *"
-        ),
-        {
-            "id": new_id(),
-            "account": new.account,
-            "parent": new.parent,
-            "code": new.code,
-            "state": new.state,
-            "kind": new.kind.value,
-            "slot": new.slot,
-            "cause": new.cause,
-            "generation": new.generation,
-            "seq": seq,
-            "priority": PRIORITY[new.kind],
-            "digest": new.digest,
-            "branch": new.branch,
-            "commit": new.commit,
-            "trigger": json.dumps(dict(new.trigger)),
-            "spec": json.dumps(dict(new.spec)),
-            "agent": new.agent,
-            "reason": new.reason,
-            "blocker": waiting.blocker.value,
-            "waiting": waiting.reason,
-            "deadline": waiting.deadline,
-            "next_check": waiting.next_check,
-        },
-    )
-    row = rows.mappings().one_or_none()
-    return None if row is None else as_run(row)
 
 
 async def transition(
@@ -238,19 +195,6 @@ async def claim_execution(session: Session, run: str, execution: str) -> Run | N
             " AND (execution IS NULL OR execution = :execution) RETURNING *"
         ),
         {"id": run, "execution": execution},
-    )
-    row = rows.mappings().one_or_none()
-    return None if row is None else as_run(row)
-
-
-async def current_run(session: Session, state: str) -> Run | None:
-    """The admitted, open, mutating run of a state."""
-    rows = await session.execute(
-        text(
-            f"SELECT * FROM operations WHERE state = :state AND {OPEN} AND epoch IS NOT NULL"
-            " AND kind IN ('deploy','benchmark','destroy')"
-        ),
-        {"state": state},
     )
     row = rows.mappings().one_or_none()
     return None if row is None else as_run(row)

@@ -80,9 +80,6 @@ class StackConfig:
     deregister: Deregister = Deregister()
     states: tuple[State, ...] = ()
 
-    def policy_names(self) -> tuple[str, ...]:
-        return tuple(policy.name for policy in self.policies)
-
     def state_variables(self, state: str = DEFAULT_STATE) -> dict[str, Any]:
         """A state's own variables over the stack's. Raises: KeyError for a state the file does not name."""
         if state == DEFAULT_STATE:

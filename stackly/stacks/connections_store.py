@@ -1,6 +1,5 @@
 """SQL of how repositories are reached on GitHub: by which installation, and when each is looked at next."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -126,11 +125,4 @@ async def looked(session: Session, repo: str, *, again_in: timedelta, reason: st
             " reason = :reason WHERE repo = :repo"
         ),
         {"repo": repo, "again": again_in, "reason": reason},
-    )
-
-
-async def look_soon(session: Session, repos: Sequence[str]) -> None:
-    """Their turn comes with the next sweep."""
-    await session.execute(
-        text("UPDATE connections SET look_at = clock_timestamp() WHERE repo = ANY(:repos)"), {"repos": list(repos)}
     )

@@ -100,7 +100,7 @@ async def code_back(session: Session, code: StackCode) -> list[StackState]:
     """The code stands at its place again, and is valid (call it after the upsert of a row that was loose).
 
     Returns its states that were loose: they are active again, and their timers are gone. States that followed other
-    code meanwhile stay there. Note that `store.list_codes` names loose rows as well: their directories are not there.
+    code meanwhile stay there.
     """
     back = [s for s in await store.states_of(session, code.id) if s.status == StateStatus.LOOSE]
     if code.status == CodeStatus.LOOSE:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import RowMapping
 from stackly.db import Session
 from stackly.errors import Conflict, NotFound
 from stackly.ids import AccountId, RepoId, StackId, new_id
-from stackly.stacks.model import Repo, StackCode, StackKind, StackState, state_key
+from stackly.stacks.model import Repo, StackCode, StackState, state_key
 
 
 class RepoNotFound(NotFound):
@@ -198,33 +198,6 @@ async def get_code(session: Session, code: str, *, account: str | None = None, l
     return _code(row)
 
 
-async def list_codes(session: Session, repo: str, ref: str) -> list[StackCode]:
-    """The registered stacks of a ref, locked in the order of their ids."""
-    rows = await session.execute(
-        text(
-            "SELECT * FROM stack_codes WHERE repo = :repo AND ref = :ref AND status <> 'deregistered'"
-            " ORDER BY id FOR UPDATE"
-        ),
-        {"repo": repo, "ref": ref},
-    )
-    return [_code(r) for r in rows.mappings()]
-
-
-async def find_code(session: Session, account: str, stack: str) -> StackCode | None:
-    """By id, or by name: the default branch's row wins, then the newest."""
-    rows = await session.execute(
-        text(
-            "SELECT c.* FROM stack_codes c JOIN repos r ON r.id = c.repo"
-            " WHERE c.account = :account AND (c.id = :stack OR c.name = :stack)"
-            " ORDER BY (c.status <> 'deregistered') DESC, (c.ref = 'refs/heads/' || r.default_branch) DESC,"
-            " c.registered_at DESC LIMIT 1"
-        ),
-        {"account": account, "stack": stack},
-    )
-    row = rows.mappings().one_or_none()
-    return None if row is None else _code(row)
-
-
 async def set_code_status(session: Session, code: str, status: str, reason: str | None) -> None:
     await session.execute(
         text(
@@ -325,16 +298,6 @@ async def take_state(session: Session, state: str, run: str) -> int:
     return epoch
 
 
-async def next_seq(session: Session, state: str) -> int:
-    """The order of runs of a state comes from here, under its row lock (ENGINE rule 4)."""
-    rows = await session.execute(
-        text("UPDATE stack_states SET next_seq = next_seq + 1 WHERE id = :id RETURNING next_seq - 1"),
-        {"id": state},
-    )
-    seq: int = rows.scalar_one()
-    return seq
-
-
 async def update_state(session: Session, state: str, **values: Any) -> None:
     """Shape: values of commit, agent, target, variables. A status is written by `lifecycle.move_state` only."""
     allowed = {"commit", "agent", "target", "variables"}
@@ -348,8 +311,3 @@ async def update_state(session: Session, state: str, **values: Any) -> None:
         text(f"UPDATE stack_states SET {sets} WHERE id = :id"),
         {"id": state, **given},
     )
-
-
-def is_measured(kind: str) -> bool:
-    """A push to it makes a benchmark."""
-    return kind in {StackKind.EPHEMERAL, StackKind.STANDING}

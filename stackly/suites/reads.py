@@ -23,15 +23,3 @@ async def artifacts_of(session: Session, run: str) -> list[Json]:
         'SELECT test, side, n, artifacts FROM results WHERE operation = :run ORDER BY test, "order", n',
         run=run,
     )
-
-
-async def open_leases(session: Session) -> list[Json]:
-    return await rows(
-        session,
-        """
-        SELECT l.id, l.cidr::text AS cidr, l.state, l.obligation, l.created_at, s.account, s.target,
-               s.parent_operation AS run
-        FROM leases l LEFT JOIN stack_states s ON s.id = l.state
-        WHERE l.released_at IS NULL AND l.state IS NOT NULL ORDER BY l.id
-        """,
-    )

@@ -16,7 +16,6 @@ import pytest
 from stackly.engine.gathering import Commit, gather
 from stackly.engine.policies import PolicyBook
 from stackly.engine.reading import Platform
-from stackly.git.changes import changes
 from stackly.git.memory import Memory
 from stackly.git.mirrors import Mirror
 from stackly.git.runner import Runner
@@ -87,7 +86,7 @@ async def _read(repo: Repository, commit: str) -> int:
     tree = await mirror.trees(commit)
     closures = await mirror.closures(tree)
     keys = {path: c.key for path, c in closures.items()}
-    differing = [c.path for c in changes(repo.keys, keys)]
+    differing = [path for path, key in keys.items() if repo.keys.get(path) != key]
     found = await gather(Commit(mirror, commit, tree, closures), differing, PLATFORM, cast("Store", Kept()))
     assert all(stack.bundle for stack in found.values()), next(iter(found.values())).errors
     repo.keys = keys

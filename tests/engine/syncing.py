@@ -196,8 +196,11 @@ class Syncing:
     async def codes(self, ref: str = MAIN) -> dict[str, StackCode]:
         """The stacks that stand in a ref by path, valid or rejected; loose and deregistered ones are gone."""
         async with self.transactions() as session:
-            found = await stacks.list_codes(session, self.repo.id, ref)
-            return {c.path: c for c in found if c.status in {"active", "rejected"}}
+            stands = "repo = :repo AND ref = :ref AND status IN ('active', 'rejected')"
+            ids = await session.execute(
+                text(f"SELECT id FROM stack_codes WHERE {stands} ORDER BY id"), {"repo": self.repo.id, "ref": ref}
+            )
+            return {c.path: c for c in [await stacks.get_code(session, i) for i in ids.scalars()]}
 
     async def every_code(self) -> list[StackCode]:
         """All that were ever registered, in the order of their registration."""

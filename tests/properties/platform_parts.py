@@ -338,7 +338,9 @@ class Connected:
         """What admission and a workflow do up to the plan or the load."""
         async with self.platform.transactions() as session:
             found = await runs.get_run(session, run, lock=True)
-            if found.is_admitted or found.is_terminal or await runs.current_run(session, found.state):
+            busy = "SELECT count(*) FROM operations WHERE state = :state AND epoch IS NOT NULL AND ended_at IS NULL"
+            is_busy = (await session.execute(text(busy), {"state": found.state})).scalar_one()
+            if found.is_admitted or found.is_terminal or is_busy:
                 return False
             epoch = await stacks.take_state(session, found.state, found.id)
             step = RunEvent.PLAN if found.kind is RunKind.DEPLOY else RunEvent.LOAD

@@ -38,12 +38,6 @@ async def test_only_one_of_many_makes_an_object(store: Store) -> None:
     assert await store.get("only/one") == str(made.index(True)).encode()
 
 
-async def test_content_is_its_own_address(store: Store) -> None:
-    key = await store.put_blob("bundles", b"x")
-    assert await store.put_blob("bundles", b"x") == key
-    assert await store.put_blob("bundles", b"y") != key
-
-
 async def test_a_bucket_is_made_once(s3: S3) -> None:
     fresh = Store(s3.endpoint, "another-bucket", "test", "testtest")
     await fresh.ensure_bucket()
