@@ -10,7 +10,7 @@ SHOWN = 20
 
 
 class ReferenceAmbiguous(Invalid):
-    """Shape: `candidates [{id repository path ref status}]`, at most `SHOWN`, and `more` that are not listed."""
+    """Shape: `candidates [{id repository path ref status}]`, at most `SHOWN`; of what belongs to a test, its `test`."""
 
     title = "This means more than one thing."
 
@@ -18,7 +18,8 @@ class ReferenceAmbiguous(Invalid):
 def one(noun: str, reference: str, found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The only thing meant; None where nothing is. Nothing is ever chosen here: an exact id alone is one thing.
 
-    Shape: of `found` each has `id repository path ref status`. Raises: ReferenceAmbiguous.
+    Shape: of `found` each has `id repository path ref status`, and `test` where it belongs to one.
+    Raises: ReferenceAmbiguous.
     """
     exact = [row for row in found if row["id"] == reference]
     meant = exact or list(found)
@@ -28,11 +29,16 @@ def one(noun: str, reference: str, found: Sequence[Mapping[str, Any]]) -> Mappin
 
 
 def _ambiguous(noun: str, reference: str, found: Sequence[Mapping[str, Any]]) -> ReferenceAmbiguous:
-    listed = [{k: row.get(k) for k in ("id", "repository", "path", "ref", "status")} for row in found[:SHOWN]]
+    listed = [_candidate(row) for row in found[:SHOWN]]
     more = len(found) - len(listed)
     lines = [_line(c) for c in listed] + (["  and more"] if more else [])
     said = f"{reference} means {'more than ' if more else ''}{len(listed)} {noun}s; name one by its id:\n"
     return ReferenceAmbiguous(said + "\n".join(lines), reference=reference, candidates=listed)
+
+
+def _candidate(row: Mapping[str, Any]) -> dict[str, Any]:
+    test = {"test": row["test"]} if row.get("test") else {}
+    return {k: row.get(k) for k in ("id", "repository", "path", "ref", "status")} | test
 
 
 def _line(candidate: Mapping[str, Any]) -> str:
@@ -40,4 +46,5 @@ def _line(candidate: Mapping[str, Any]) -> str:
     if candidate["path"] is None and candidate["repository"]:
         where = str(candidate["repository"])
     ref = str(candidate["ref"] or "").removeprefix("refs/heads/")
-    return f"  {candidate['id']}  {where}{f'@{ref}' if ref else ''}  {candidate['status']}"
+    test = f"  test {candidate['test']}" if candidate.get("test") else ""
+    return f"  {candidate['id']}  {where}{f'@{ref}' if ref else ''}{test}  {candidate['status']}"

@@ -8,7 +8,8 @@ from stackly.api.auth import Reader, Registrar
 from stackly.api.once import OnlyOnce
 from stackly.api.pages import Asked, Page
 from stackly.api.parts import House
-from stackly.api.views import DoneView, InventoryItemView, InventoryView, ObligationView
+from stackly.api.references import ObligationPath
+from stackly.api.views import DoneView, InventoryItemView, InventoryView, ObligationLeftView, ObligationView
 from stackly.db import Session
 from stackly.teardown import reads, service
 
@@ -42,8 +43,17 @@ async def list_obligations(
     return asked.page(found, lambda r: ObligationView(**r), lambda r: [r["id"]])
 
 
+@router.get("/obligations/{obligation}")
+async def show_obligation(obligation: ObligationPath, house: House, actor: Reader) -> ObligationLeftView:
+    """What is owed, why its destroy failed, and what is left of it."""
+    async with house.transactions() as session:
+        return ObligationLeftView(**await reads.get_obligation(session, actor.account, obligation))
+
+
 @router.post("/obligations/{obligation}/waive", response_model=DoneView)
-async def waive_obligation(obligation: str, body: ObligationWaive, actor: Registrar, once: OnlyOnce) -> Response:
+async def waive_obligation(
+    obligation: ObligationPath, body: ObligationWaive, actor: Registrar, once: OnlyOnce
+) -> Response:
     """Answer, by name and with a reason, for what a destroy could not remove; it is not tried any more."""
 
     async def work(session: Session) -> DoneView:

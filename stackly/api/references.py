@@ -15,6 +15,7 @@ from stackly.errors import NotFound
 from stackly.runs import reads as runs
 from stackly.runs.store import RunNotFound
 from stackly.stacks import reads as stacks
+from stackly.teardown import reads as obligations
 
 router = APIRouter(prefix="/resolve", tags=["explain"])
 
@@ -26,6 +27,7 @@ class Noun(StrEnum):
     STACK = "stack"
     RUN = "run"
     REPO = "repo"
+    OBLIGATION = "obligation"
 
 
 async def run_of(session: Session, actor: Actor, reference: str) -> str:
@@ -76,7 +78,19 @@ async def _path_run(
         return await run_of(session, actor, run)
 
 
+async def _path_obligation(
+    obligation: Annotated[str, Path(max_length=250, description="An id, or a unique beginning of it.")],
+    house: House,
+    actor: Reader,
+) -> str:
+    if _WHOLE.fullmatch(obligation):
+        return obligation
+    async with house.transactions() as session:
+        return str((await obligations.find_obligation(session, actor.account, obligation))["id"])
+
+
 RunPath = Annotated[str, Depends(_path_run)]
+ObligationPath = Annotated[str, Depends(_path_obligation)]
 StackPath = Annotated[str, Path(max_length=250, description="An id, a unique beginning of it, or a name.")]
 RepoPath = Annotated[str, Path(max_length=250, description="An id, a unique beginning of it, owner/name, or name.")]
 
@@ -100,6 +114,8 @@ async def resolve(
     async with house.transactions() as session:
         if noun is Noun.RUN:
             return ReferenceView(kind=noun, **await _run(session, actor, reference))
+        if noun is Noun.OBLIGATION:
+            return ReferenceView(kind=noun, **await obligations.find_obligation(session, actor.account, reference))
         if noun is Noun.STACK:
             stack = await stacks.get_stack(session, actor.account, reference, ref=ref)
             return ReferenceView(**{**stack, "kind": noun, "repository": stack["repo"]})

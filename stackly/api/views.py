@@ -240,9 +240,14 @@ class InventoryView(View):
 
 
 class ObligationView(View):
+    """A destroy that is owed. Shape: `ladder` counts the tries that failed."""
+
     id: str
     run_id: str
     state_id: str
+    repository: str
+    stack: str
+    stack_id: str
     test: str | None
     status: str
     due_at: Time
@@ -251,6 +256,13 @@ class ObligationView(View):
     waived_by: str | None
     created_at: Time
     closed_at: Time | None
+
+
+class ObligationLeftView(ObligationView):
+    """An obligation, and what is left of what it is about."""
+
+    left: list[InventoryItemView] = Field(description="What the targets show of it.")
+    resources: int | None = Field(description="How many resources its newest Terraform state names; null: it has none.")
 
 
 class LogLineView(View):
@@ -289,7 +301,10 @@ class VersionView(View):
 
 
 class ReferenceView(View):
-    """What a reference means. Shape: `kind` is stack, run or repo; `path` and `ref` are those of a (run's) stack."""
+    """What a reference means.
+
+    Shape: `kind` is stack, run, repo or obligation; `name`, `path` and `ref` are those of its stack, where it has one.
+    """
 
     kind: str
     id: str
@@ -298,6 +313,7 @@ class ReferenceView(View):
     path: str | None = None
     ref: str | None = None
     status: str
+    test: str | None = Field(default=None, description="Of an obligation: the test whose teardown is owed.")
 
 
 class DoneView(View):

@@ -56,8 +56,13 @@ def new_app(place: Callable[[str | None], Place]) -> typer.Typer:
 
 def called(meant: dict[str, Any]) -> str:
     """A stack in full, for a question: its name alone may stand in many repositories."""
+    return f"{meant['name']} ({place_of(meant)}, {meant['id']})"
+
+
+def place_of(meant: dict[str, Any]) -> str:
+    """Shape: OWNER/REPO:PATH@REF."""
     branch = str(meant["ref"]).removeprefix("refs/heads/")
-    return f"{meant['name']} ({meant['repository']}:{meant['path'] or '.'}@{branch}, {meant['id']})"
+    return f"{meant['repository']}:{meant['path'] or '.'}@{branch}"
 
 
 class Invocation:
@@ -74,7 +79,7 @@ class Invocation:
         return Server(self.place.server(), self.place.token())
 
     def meant(self, noun: str, reference: str, *, ref: str | None = None) -> dict[str, Any]:
-        """What a reference of a person means. Shape: id kind name repository path ref status.
+        """What a reference of a person means. Shape: id kind name repository path ref status, test of an obligation.
 
         Raises: CommandFailed, with all candidates where it means more than one thing.
         """

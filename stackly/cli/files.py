@@ -10,6 +10,7 @@ from stackly.cli.command import Invocation, command
 from stackly.cli.exits import CommandFailed, Exit
 from stackly.cli.lean import group
 from stackly.cli.speech import table
+from stackly.words import counted
 
 if TYPE_CHECKING:
     from stackly.suites.model import ResolvedSuite, ResolvedTest, Suite
@@ -102,8 +103,8 @@ def validate(call: Invocation, file: File, *, target: Target = None) -> None:
     said |= {"description": found.suite.description, "warnings": found.warnings}
     for warning in found.warnings if call.say.form == "text" else ():
         call.say.note(f"warning: {warning}")
-    count = len(found.resolved.tests)
-    call.say.one(said, lambda _: f"{file}: valid, {count} test{'s' if count != 1 else ''} on target {found.target}")
+    count = counted(len(found.resolved.tests), "test")
+    call.say.one(said, lambda _: f"{file}: valid, {count} on target {found.target}")
 
 
 @command(suite_app, "plan")

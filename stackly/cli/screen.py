@@ -7,6 +7,7 @@ from stackly import clock
 from stackly.cli.exits import TERMINAL
 from stackly.cli.follow import length
 from stackly.cli.speech import clean, paint, short, table
+from stackly.words import counted
 
 Json = dict[str, Any]
 GATE_WORDS = {"allow": "allow", "deny": "block", "hold": "hold"}
@@ -49,7 +50,8 @@ def _head(run: Json, leftovers: int | None) -> Iterator[str]:
         yield f"changed   {'yes' if run['changed'] else 'no'}"
     for owed in run.get("owed") or ():
         what = f"test {clean(owed['test'])}" if owed["test"] else "what it made"
-        yield f"owed      {what} cannot be torn down ({owed['tries']} tries): {clean(owed['reason'])}"
+        tries = counted(owed["tries"], "try", "tries")
+        yield f"owed      {what} cannot be torn down ({tries}): {clean(owed['reason'])}"
         yield f"          next try {owed['next_try']}; or answer for it: {clean(owed['command'])}"
     for n, line in enumerate(planned(run.get("plan"))):
         yield f"{'plan' if n == 0 else '':<10}{line}"
@@ -84,8 +86,8 @@ def _waiting(waiting: Json | None) -> Iterator[str]:
 def tally(tests: list[Json]) -> str:
     """Shape: 1 worse, 1 same; 2 of 3 tests measured."""
     verdicts = [t["verdict"] for t in tests if t["verdict"]]
-    counted = ", ".join(f"{verdicts.count(v)} {v}" for v in _ORDER if v in verdicts)
-    return f"{counted}; {len(verdicts)} of {len(tests)} test{'s' if len(tests) != 1 else ''} measured"
+    found = ", ".join(f"{verdicts.count(v)} {v}" for v in _ORDER if v in verdicts)
+    return f"{found}; {len(verdicts)} of {counted(len(tests), 'test')} measured"
 
 
 def _images(run: Json) -> list[str]:

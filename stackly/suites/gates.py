@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stackly.suites.model import PERCENTILES, VERDICTS, Threshold, value_of, worst
+from stackly.words import counted
 
 Json = dict[str, Any]
 
@@ -114,5 +115,5 @@ def _reasons(verdicts: Mapping[str, str | None], chosen: frozenset[str]) -> list
     for verdict in (v for v in VERDICTS if v in chosen):
         tests = sorted(t for t, v in verdicts.items() if v == verdict)
         if tests:
-            out.append(f"{verdict} in {len(tests)} test{'s' if len(tests) > 1 else ''}: {', '.join(tests)}")
+            out.append(f"{verdict} in {counted(len(tests), 'test')}: {', '.join(tests)}")
     return out

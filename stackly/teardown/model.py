@@ -5,13 +5,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from stackly.errors import NotFound
 from stackly.ids import ObligationId, RunId, StateId
+from stackly.words import counted
 
 # How long after its run's last sign of life an obligation falls due by itself.
 DUE_AFTER = timedelta(minutes=15)
 # A destroy that failed is asked for again after this, doubled each time up to the cap.
 RETRY_FIRST = timedelta(seconds=20)
 RETRY_CAP = timedelta(minutes=30)
+
+
+class ObligationNotFound(NotFound):
+    """`stackly obligation list` shows what is owed."""
+
+    title = "There is no such obligation."
+
+    @classmethod
+    def of(cls, reference: str) -> "ObligationNotFound":
+        said = f"There is no obligation {reference}; `stackly obligation list` shows what there is."
+        return cls(said, obligation=reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class Owed:
         """What stands in the way, and what ends it."""
         what = f"test {self.test}" if self.test else "what it made"
         return (
-            f"{what} cannot be torn down ({self.tries} tries): {self.reason}; next try "
+            f"{what} cannot be torn down ({counted(self.tries, 'try', 'tries')}): {self.reason}; next try "
             f"{self.next_try:%Y-%m-%d %H:%M:%S} UTC, or a person answers for it: {self.command}"
         )
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from stackly import references
 from stackly.db import Json, Session
 from stackly.events.reads import rows
-from stackly.teardown.model import Owed
+from stackly.teardown.model import ObligationNotFound, Owed
 
 _ENDED = "('succeeded','failed','cancelled','rejected','superseded')"
 
@@ -28,7 +29,7 @@ CASE
 END
 """
 
-_INVENTORY = f"""
+_THINGS = f"""
 WITH things AS (
   SELECT i.target, i.resource AS id, i.kind, i.run, coalesce(i.test, '') AS test, i.state, i.first_seen AS since,
          a.account
@@ -44,9 +45,8 @@ FROM things t
 LEFT JOIN operations o ON o.id = t.run
 LEFT JOIN stack_states own ON (own.parent_operation = t.run AND own.test = t.test) OR own.id = t.state
 LEFT JOIN stack_states held ON held.id = coalesce(t.state, o.state) AND held.test IS NULL
-WHERE coalesce(t.account, o.account) = :account
-ORDER BY t.since, t.target, t.id
 """
+_OLDEST_FIRST = "ORDER BY t.since, t.target, t.id"
 
 LEFTOVER = frozenset({"overdue", "orphan"})
 
@@ -56,7 +56,9 @@ async def inventory(session: Session, account: str) -> list[Json]:
 
     Shape: oldest first; destroys that failed come last, whatever of theirs a target still shows.
     """
-    things = await rows(session, _INVENTORY, account=account)
+    things = await rows(
+        session, f"{_THINGS} WHERE coalesce(t.account, o.account) = :account {_OLDEST_FIRST}", account=account
+    )
     return things + [_as_thing(each) for each in await owed(session, account=account)]
 
 
@@ -95,16 +97,21 @@ async def owed(session: Session, *, runs: Sequence[str] = (), account: str | Non
     return [Owed(**row) for row in found]
 
 
+_OBLIGATION = """
+SELECT b.id, b.run AS run_id, b.state AS state_id, r.full_name AS repository, c.id AS stack_id, c.name AS stack,
+       c.path, c.ref, s.test, b.status, b.due_at, b.ladder, b.reason, i.login AS waived_by, b.created_at, b.closed_at
+FROM obligations b JOIN stack_states s ON s.id = b.state JOIN stack_codes c ON c.id = s.code
+JOIN repos r ON r.id = c.repo LEFT JOIN identities i ON i.id = b.waived_by
+"""
+
+
 async def list_obligations(
     session: Session, account: str, *, limit: int, after: str | None, status: str | None = None
 ) -> list[Json]:
     """Shape: newest first. The kit stays here: it holds variables."""
     return await rows(
         session,
-        """
-        SELECT b.id, b.run AS run_id, b.state AS state_id, s.test, b.status, b.due_at, b.ladder, b.reason,
-               i.login AS waived_by, b.created_at, b.closed_at
-        FROM obligations b JOIN stack_states s ON s.id = b.state LEFT JOIN identities i ON i.id = b.waived_by
+        f"""{_OBLIGATION}
         WHERE b.account = :account AND (CAST(:status AS text) IS NULL OR b.status = :status)
           AND (CAST(:after AS text) IS NULL OR b.id < :after)
         ORDER BY b.id DESC LIMIT :limit
@@ -114,3 +121,51 @@ async def list_obligations(
         after=after,
         limit=limit + 1,
     )
+
+
+async def find_obligation(session: Session, account: str, reference: str) -> Json:
+    """By id, or a unique beginning of it. Shape: id name repository path ref test status.
+
+    Raises: ObligationNotFound, ReferenceAmbiguous.
+    """
+    found = await rows(
+        session,
+        f"""SELECT f.id, f.stack AS name, f.repository, f.path, f.ref, f.test, f.status FROM ({_OBLIGATION}
+          WHERE b.account = :account AND :reference <> '' AND starts_with(b.id, :reference)) f
+        ORDER BY (f.id = :reference) DESC, f.id DESC LIMIT :limit
+        """,
+        account=account,
+        reference=reference,
+        limit=references.SHOWN + 1,
+    )
+    meant = references.one("obligation", reference, found)
+    if meant is None:
+        raise ObligationNotFound.of(reference)
+    return dict(meant)
+
+
+async def get_obligation(session: Session, account: str, obligation: str) -> Json:
+    """By its id. Shape: `left` is what the targets show of it, `resources` what its newest Terraform state names.
+
+    Raises: ObligationNotFound, also for another account's.
+    """
+    found = await rows(
+        session, f"{_OBLIGATION} WHERE b.account = :account AND b.id = :id", account=account, id=obligation
+    )
+    if not found:
+        raise ObligationNotFound.of(obligation)
+    state = found[0]["state_id"]
+    left = await rows(
+        session,
+        f"{_THINGS} WHERE coalesce(own.id, held.id) = :state AND t.kind <> 'lease' {_OLDEST_FIRST}",
+        state=state,
+    )
+    newest = await rows(
+        session,
+        """SELECT v.resources FROM state_versions v JOIN stack_states s ON s.id = v.state
+        WHERE v.state = :state AND (s.lineage IS NULL OR v.lineage = s.lineage)
+        ORDER BY v.serial DESC, v.rescued, v.id DESC LIMIT 1
+        """,
+        state=state,
+    )
+    return {**found[0], "left": left, "resources": newest[0]["resources"] if newest else None}

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from stackly.accounts import store as accounts
 from stackly.db import Session
-from stackly.errors import Conflict, NotFound
+from stackly.errors import Conflict
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
 from stackly.ids import AccountId
@@ -16,13 +16,7 @@ from stackly.stacks import store as stacks
 from stackly.stacks.model import StackState
 from stackly.stacks.transitions import StateEvent
 from stackly.teardown import store
-from stackly.teardown.model import Obligation, retry_after
-
-
-class ObligationNotFound(NotFound):
-    """`stackly obligation list` shows what is owed."""
-
-    title = "There is no such obligation."
+from stackly.teardown.model import Obligation, ObligationNotFound, retry_after
 
 
 class ObligationClosed(Conflict):
@@ -111,10 +105,11 @@ async def waive_obligation(session: Session, account: str, obligation: str, *, p
     """Raises: ObligationNotFound, ObligationClosed."""
     found = await store.find(session, account, obligation)
     if found is None:
-        raise ObligationNotFound(obligation=obligation)
+        raise ObligationNotFound.of(obligation)
     await stacks.get_state(session, found.state, lock=True)
-    if await store.find_open(session, found.state) is None:
-        raise ObligationClosed(f"Obligation {obligation} is {found.status}.", obligation=obligation)
+    found = await store.find(session, account, obligation) or found
+    if found.status != "open":  # a later one of its state may be
+        raise ObligationClosed(f"Obligation {obligation} is {found.status} already.", obligation=obligation)
     await waive(session, found.state, person=person, reason=reason)
 
 

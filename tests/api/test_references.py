@@ -1,4 +1,4 @@
-"""What callers call a stack, a run and a repository by: one thing is meant, or the request is refused with all."""
+"""What callers call a stack, run, repository or obligation by: one thing is meant, or the request is refused."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ RUNS = [
     ("b-second", "aa-two", None),
     ("b-third", "aa-two", None),
     ("b-child", "ae-root", "b-first"),
+]
+# Shape: id, run, code, test, status.
+OBLIGATIONS = [
+    ("o-one", "b-first", "aa-one", "tpcb", "open"),
+    ("o-two", "b-second", "aa-two", "tpcb", "open"),
+    ("o-twin", "b-second", "aa-two", "tpcc", "open"),
+    ("o-met", "b-third", "aa-two", "tpcb", "met"),
 ]
 
 
@@ -80,6 +87,22 @@ async def named(world: World, transactions: db.Transactions) -> None:
                     "p": parent,
                     "n": n + 1,
                 },
+            )
+        for owed, run, code, test, status in OBLIGATIONS:
+            told = {"o": owed, "r": run, "c": code, "t": test, "status": status, "a": world.account.id}
+            await session.execute(
+                text(
+                    "INSERT INTO stack_states (id, account, code, name, key, test, parent_operation, status)"
+                    " VALUES ('s-' || :o, :a, :c, :r || '/' || :t, 's-' || :o, :t, :r, 'active')"
+                ),
+                told,
+            )
+            await session.execute(
+                text(
+                    "INSERT INTO obligations (id, account, state, run, kit, due_at, status)"
+                    " VALUES (:o, :a, 's-' || :o, :r, '{}', clock_timestamp(), :status)"
+                ),
+                told,
             )
 
 
@@ -149,6 +172,46 @@ async def test_a_repository(api: httpx.AsyncClient, named: None, reference: str,
     assert await means(api, "repo", reference) == meant
 
 
+@pytest.mark.parametrize(
+    ("reference", "meant"),
+    [
+        ("o-one", "o-one"),
+        ("o-m", "o-met"),
+        ("o-tw", {"o-two", "o-twin"}),
+        ("o-", {"o-one", "o-two", "o-twin", "o-met"}),
+        ("b-first", 404),
+        ("orders", 404),
+        ("%", 404),
+    ],
+)
+async def test_an_obligation(api: httpx.AsyncClient, named: None, reference: str, meant: Any) -> None:
+    assert await means(api, "obligation", reference) == meant
+
+
+async def test_an_obligation_is_told_by_its_test(api: httpx.AsyncClient, named: None) -> None:
+    """Those of one run have one stack: the test alone tells them apart."""
+    meant = (await api.get("/api/v1/resolve/obligation", params={"reference": "o-o"})).json()
+    where = {"repository": "acme/shop", "path": "orders", "ref": "refs/heads/main", "name": "orders"}
+    assert meant == {"kind": "obligation", "id": "o-one", "status": "open", "test": "tpcb", **where}
+    refused = (await api.get("/api/v1/resolve/obligation", params={"reference": "o-tw"})).json()
+    assert {c["test"] for c in refused["candidates"]} == {"tpcb", "tpcc"}
+    assert "o-twin  other/shop:orders@main  test tpcc  open" in refused["detail"]
+
+
+async def test_nobody_else_s_obligation_is_meant(
+    api: httpx.AsyncClient, transactions: db.Transactions, named: None
+) -> None:
+    async with transactions() as session:
+        await session.execute(text("UPDATE obligations SET account = 'another' WHERE id = 'o-one'"))
+    assert await means(api, "obligation", "o-o") == 404
+    for answer in (
+        await api.get("/api/v1/obligations/o-one"),
+        await api.post("/api/v1/obligations/o-one/waive", json={"reason": "r"}),
+    ):
+        assert answer.status_code == 404
+        assert "stackly obligation list" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("path", ["/runs?stack=nothing", "/stacks?repo=nothing"])
 async def test_a_list_of_what_nothing_bears_is_empty(api: httpx.AsyncClient, named: None, path: str) -> None:
     assert (await api.get(f"/api/v1{path}")).json()["items"] == []
@@ -188,6 +251,8 @@ STACK_VERBS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/approvals/b-/approve", {"digest": "d"}),
     ("POST", "/approvals/b-/deny", {"reason": "r"}),
     ("GET", "/explain/run/b-", {}),
+    ("GET", "/obligations/o-", {}),
+    ("POST", "/obligations/o-tw/waive", {"reason": "r"}),
 ]
 
 

@@ -119,7 +119,8 @@ def _meant(asked: Asked) -> Answer | None:
         return None
     id_ = asked.query["reference"]
     where = {"repository": "acme/shop", "path": "db", "ref": "refs/heads/main"}
-    return 200, {"kind": noun, "id": id_, "name": id_, "status": "active", **where}
+    told = {"test": "tpcb", "status": "open"} if noun == "obligation" else {"status": "active"}
+    return 200, {"kind": noun, "id": id_, "name": id_, **told, **where}
 
 
 def _whole(handler: BaseHTTPRequestHandler, status: int, body: Json) -> None:

@@ -44,6 +44,9 @@ VERBS = [
     "repo deliveries two",
     "repo rotate two",
     "repo redeliver two g",
+    "obligation show two",
+    "obligation waive two --reason r",
+    "obligation waive two --reason r --yes",
 ]
 
 
@@ -65,7 +68,7 @@ def doubtful(api: FakeApi) -> FakeApi:
             "repository": "o/r",
         }
 
-    for noun in ("stack", "run", "repo"):
+    for noun in ("stack", "run", "repo", "obligation"):
         api.on("GET", f"/api/v1/resolve/{noun}", resolve)
     for method, path in (("GET", "/stacks"), ("GET", "/runs"), ("POST", "/runs")):
         api.on(method, f"/api/v1{path}", resolve)
@@ -88,6 +91,7 @@ def test_what_means_two_things_is_refused_with_both(doubtful: FakeApi, stackly: 
         ("stack show acme/shop:orders@feature/x", "/stacks/c9"),
         ("run show latest", "/runs/c9"),
         ("repo show shop", "/repos/c9"),
+        ("obligation show 01", "/obligations/c9"),
     ],
 )
 def test_what_a_reference_means_is_asked_for_by_its_id(api: FakeApi, stackly: Stackly, verb: str, path: str) -> None:

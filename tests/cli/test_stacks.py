@@ -1,4 +1,4 @@
-"""`stackly stack` and `stackly obligation`: what is shown of loose stacks, and the commands that end them."""
+"""`stackly stack`: what is shown of loose stacks, and the commands that end them."""
 
 import json
 from typing import Any
@@ -81,15 +81,6 @@ def test_what_cannot_be_undone_needs_a_yes(api: FakeApi, stackly: Stackly) -> No
     for command in (
         ["stack", "destroy", "c1"],
         ["stack", "waive", "c1", "--reason", "r"],
-        ["obligation", "waive", "o1", "--reason", "r"],
     ):
         assert stackly(*command).code == 2
     assert not [a for a in api.asked if a.method == "POST"]
-
-
-def test_an_obligation_is_waived_with_a_reason(api: FakeApi, stackly: Stackly) -> None:
-    api.on("POST", "/api/v1/obligations/o1/waive", (200, {"ok": True, "id": "o1"}))
-    said = stackly("obligation", "waive", "o1", "--reason", "gone by hand", "--yes")
-    assert (said.code, said.out.strip()) == (0, "obligation o1 is waived")
-    assert api.seen("POST", "/obligations/o1/waive")[0].body == {"reason": "gone by hand"}
-    assert stackly("obligation", "waive", "o1", "--yes").code == 2, "a reason is needed"

@@ -1,5 +1,6 @@
 """A teardown that cannot succeed: its reason, its next try and what ends it stand wherever somebody looks or waits."""
 
+import pytest
 from sqlalchemy import text
 
 from stackly import db
@@ -60,6 +61,7 @@ async def test_the_run_shows_what_it_could_not_tear_down_and_so_does_its_destroy
         (owed,) = view.owed
         assert (owed.test, owed.reason, owed.tries) == ("tpcb", WHY, 1)
         assert owed.command.startswith(f"stackly obligation waive {obligation}")
+        assert "(1 try)" in screen(view.model_dump(mode="json"))
         text_of = screen(view.model_dump(mode="json"))
         assert WHY in text_of
         assert owed.command in text_of
@@ -172,3 +174,45 @@ async def test_a_destroy_that_was_about_to_be_asked_for_is_not(rows: Rows) -> No
     await waived(rows, obligation)
     async with rows.transactions() as session:
         assert await service.request_destroy(session, seen, cause="sweep", reason="due") is None
+
+
+async def test_what_is_left_of_it_is_shown_and_nothing_of_anybody_else(rows: Rows) -> None:
+    run, _, obligation = await stuck(rows)
+    for resource, test in (("pg-0", "tpcb"), ("other", "tpcc")):
+        await rows.execute(
+            "INSERT INTO inventory (target, resource, kind, agent, run, test, first_seen, last_seen)"
+            " SELECT 'local@a', :resource, 'process', id, :run, :test, now(), now() FROM agents LIMIT 1",
+            resource=resource,
+            run=run.id,
+            test=test,
+        )
+    assert (await seen_of(rows, obligation))["resources"] is None
+    for serial, resources in ((1, 7), (2, 3)):
+        await rows.execute(
+            "INSERT INTO state_versions (state, serial, lineage, operation, epoch, object, rescued, resources)"
+            " SELECT state, :n, 'l', run, 1, 'o', false, :resources FROM obligations",
+            n=serial,
+            resources=resources,
+        )
+    owed = await seen_of(rows, obligation)
+    assert [(thing["kind"], thing["id"]) for thing in owed["left"]] == [("process", "pg-0")]
+    assert (owed["resources"], owed["test"], owed["reason"]) == (3, "tpcb", WHY)
+    assert owed["repository"]
+    assert owed["stack"]
+
+
+async def seen_of(rows: Rows, obligation: str) -> Json:
+    async with rows.transactions() as session:
+        return await reads.get_obligation(session, rows.account, obligation)
+
+
+async def test_one_that_was_met_never_waives_a_later_one_of_its_state(rows: Rows) -> None:
+    _, _, obligation = await stuck(rows)
+    await rows.execute(
+        "INSERT INTO obligations (id, account, state, run, kit, due_at, status)"
+        " SELECT 'before', account, state, run, kit, due_at, 'met' FROM obligations"
+    )
+    with pytest.raises(service.ObligationClosed, match="met already"):
+        await waived(rows, "before")
+    assert await rows.scalar("SELECT status FROM obligations WHERE id = :id", id=obligation) == "open"
+    assert await rows.scalar("SELECT status FROM stack_states WHERE test = 'tpcb'") != "waived"

@@ -63,11 +63,14 @@ function Owed({ page, cursor }: { page: Page<Obligation>; cursor: string | null 
       <p className="quiet">Every apply owes a destroy until it is carried out and verified, or a person waives it.</p>
       {page.items.length === 0 ? <p>Nothing is owed.</p> : (
         <table className="list plain">
-          <thead><tr><th scope="col">Run</th><th scope="col">Test</th><th scope="col">Due</th><th scope="col">Tried</th><th scope="col">Reason</th></tr></thead>
+          <thead><tr><th scope="col">Run</th><th scope="col">Test</th><th scope="col">Due</th><th scope="col">Failed tries</th><th scope="col">Reason</th></tr></thead>
           <tbody>
             {page.items.map((item) => (
               <tr key={item.id}>
-                <td><Link className="id" href={`/runs/${item.run_id}`}>{item.run_id}</Link></td>
+                <td>
+                  <Link className="id" href={`/runs/${item.run_id}`}>{item.run_id}</Link>
+                  <div><Link href={`/stacks/${item.stack_id}`}>{item.stack}</Link> <span className="quiet">{item.repository}</span></div>
+                </td>
                 <td>{item.test ?? <None />}</td>
                 <td><Ago at={item.due_at} now={now} /></td>
                 <td className="num">{item.ladder}</td>

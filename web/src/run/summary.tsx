@@ -43,7 +43,7 @@ export function Summary({ run, now }: { run: Run; now: number }) {
       {run.changed !== null && run.kind === "deploy" && <Fact name="changed">{run.changed ? "yes" : "no, nothing differed"}</Fact>}
       {run.owed.map((owed) => (
         <Fact name="owed" key={owed.id}>
-          {owed.test ? `test ${owed.test}` : "what it made"} cannot be torn down ({owed.tries} tries): {owed.reason}
+          {owed.test ? `test ${owed.test}` : "what it made"} cannot be torn down ({owed.tries === 1 ? "1 try" : `${owed.tries} tries`}): {owed.reason}
           <div className="quiet">next try <time dateTime={owed.next_try}>{moment(owed.next_try)}</time>; or answer for it: <code>{owed.command}</code></div>
         </Fact>
       ))}
