@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from stackly import db
 from stackly.api import (
@@ -141,15 +144,28 @@ def routes() -> FastAPI:
     return app
 
 
+@cache
+def _routes_of_this_process() -> FastAPI:
+    """They hold no parts, and take half a second to make: all applications of a process share them."""
+    return routes()
+
+
 def application(parts: Parts, door: Webhooks | None = None) -> Edge:
-    """The ASGI application. Its lifespan starts and stops the parts."""
-    app = routes()
+    """The ASGI application. Its lifespan starts and stops the parts; each request carries them."""
+    app = _routes_of_this_process()
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with running(parts):
             yield
 
-    app.state.parts = parts
-    app.router.lifespan_context = lifespan
-    return Edge(app, door or Webhooks(parts.inbox, parts.hooks, parts.metrics), parts.metrics)
+    life = Router(lifespan=lifespan)
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await life(scope, receive, send)
+            return
+        scope.setdefault("state", {})["parts"] = parts
+        await app(scope, receive, send)
+
+    return Edge(inner, door or Webhooks(parts.inbox, parts.hooks, parts.metrics), parts.metrics)

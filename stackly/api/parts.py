@@ -66,7 +66,7 @@ class Parts:
 
 
 def _parts(request: Request) -> Parts:
-    return cast("Parts", request.app.state.parts)
+    return cast("Parts", request.state.parts)
 
 
 House = Annotated[Parts, Depends(_parts)]
