@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import boto3
 import pytest
+import structlog
 from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -45,6 +46,13 @@ BEGIN
   END LOOP;
 END $$
 """
+
+
+def pytest_configure() -> None:
+    """As structlog is by itself, but for its traces: those with all locals of all frames cost seconds each."""
+    shape = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*shape[:-1], plain])
 
 
 @pytest.hookimpl(wrapper=True)
