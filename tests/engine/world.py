@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ class World:
     account: str
     code: StackCode
     repo_id: str
+    # Set when a run's rows changed, by whoever is `dispatching`.
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(
         self, generation: int, kind: RunKind = RunKind.BENCHMARK, *, state: str = "default", **more: Any
@@ -97,9 +99,14 @@ class World:
             return await store.get_run(session, run_id)
 
     async def until(self, check: Callable[[], Awaitable[bool]], *, seconds: float = 60) -> None:
+        """Look whenever Postgres tells of a change, and now and then for what it does not tell of."""
         async with asyncio.timeout(seconds):
-            while not await check():  # noqa: ASYNC110 - what is awaited stands in Postgres
-                await asyncio.sleep(0.05)
+            while True:
+                self.changed.clear()
+                if await check():
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.changed.wait(), 0.2)
 
     async def ended(self, run_id: str, *, seconds: float = 60) -> Run:
         async def is_over() -> bool:
@@ -199,18 +206,33 @@ async def agents(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def dispatching(world: World, *, reconcile_every: float = 1.0, reconciles: bool = True) -> AsyncIterator[None]:
-    """The dispatcher's loops, faster than in earnest."""
-    loops: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
-        ("outbox", 0.02, lambda: drain(world.dispatch)),
-        ("sweep", 0.5, lambda: sweep_obligations(world.dispatch)),
+    """The dispatcher's loops, which look more often than in earnest, and are rung as in earnest."""
+    rung = asyncio.Event()
+    Loop = tuple[str, float, Callable[[], Awaitable[object]], asyncio.Event | None]  # noqa: N806 - a type
+    loops: list[Loop] = [
+        ("outbox", 0.2, lambda: drain(world.dispatch), rung),
+        ("sweep", 0.5, lambda: sweep_obligations(world.dispatch), None),
     ]
     if reconciles:
-        loops.append(("reconciler", reconcile_every, lambda: reconcile(world.dispatch)))
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_forever(world.transactions, name, every, step)) for name, every, step in loops]
+        loops.append(("reconciler", reconcile_every, lambda: reconcile(world.dispatch), None))
+    async with _hearing(world, rung), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_forever(world.transactions, *loop)) for loop in loops]
         yield
         for task in tasks:
             task.cancel()
+
+
+@asynccontextmanager
+async def _hearing(world: World, rung: asyncio.Event) -> AsyncIterator[None]:
+    """Doorbells ring the outbox's loop, and changes of runs those who wait for them."""
+    async with world.transactions() as session:
+        url = session.engine.url.render_as_string(hide_password=False)
+    events = {"outbox": rung, "run": world.changed}
+    connection = await db.listen(url, list(events), lambda channel, _: events[channel].set())
+    try:
+        yield
+    finally:
+        await connection.close()
 
 
 async def clock(world: World) -> Any:
