@@ -30,10 +30,10 @@ PYTEST := $(BIN)/pytest
 TEST_LIMIT ?= 1800
 TEST_STALL ?= 960
 BOUNDED := $(BIN)/python -m tests.bounded --limit $(TEST_LIMIT) --stall $(TEST_STALL) --
+# Of what workers share, tests/longest.py says what starts first.
 # Named, because every worker would collect all the others first.
 CHAOS_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.chaos' -r tests --include='test_*.py' | sort)
 PLATFORM_TESTS = $(shell cd $(ROOT) && grep -lE 'mark\.(e2e|chaos)' -r tests --include='test_*.py' | sort)
-LONGEST_FIRST := $(addprefix tests/chaos/test_,stops.py upgrade.py kills.py down.py)
 
 .PHONY: help setup up down test test-fast test-platform test-e2e test-chaos histories lint types migrate openapi bench
 
@@ -52,12 +52,11 @@ setup: $(SYNCED) $(WEB_BUILT) ## Install dependencies and build the page
 test: setup test-fast test-platform ## The whole suite, on real parts
 
 test-fast: $(SYNCED) ## Unit and integration tests
-	$(BOUNDED) -n 3 --dist loadfile --durations=25 -m "not e2e and not chaos and not bench"
+	$(BOUNDED) -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not e2e and not chaos and not bench"
 
-# Two workers, each with platforms of its own: what they measure needs a core. In this order, the longest first.
+# Two workers, each with platforms of its own: what they measure needs a core.
 test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill parts of it
-	$(BOUNDED) -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "e2e or chaos" \
-	  $(LONGEST_FIRST) $(filter-out $(LONGEST_FIRST),$(PLATFORM_TESTS))
+	$(BOUNDED) -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "e2e or chaos" $(PLATFORM_TESTS)
 
 # Exit 5 says: no test of this tier.
 test-e2e: $(SYNCED) ## Tests of the whole platform

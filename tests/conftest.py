@@ -24,6 +24,7 @@ from stackly.local import postgres as local_postgres
 from stackly.local import schema
 from stackly.local.scratch import shared_postgres
 from stackly.settings import S3
+from tests.longest import longest_first
 
 if TYPE_CHECKING:
     from tests.e2e.house import House
@@ -85,6 +86,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes long is not asked for every day; it is deselected, and counted, never skipped."""
+    if hasattr(config, "workerinput"):
+        longest_first(items)
     if os.environ.get("STACKLY_NIGHTLY") == "1":
         return
     left = [item for item in items if item.get_closest_marker("nightly")]
