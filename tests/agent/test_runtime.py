@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from temporalio import workflow
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.testing import WorkflowEnvironment
@@ -291,8 +291,14 @@ from agent import main, settings
 timings = settings.Timings(renew_s=0.2, ttl_s=2, grace_s=5, beat_s=0.5, call_s=1)
 asyncio.run(main.live(replace(settings.parse_arguments(sys.argv[1:]), timings=timings)))
 """
-SLEEP = "15.25"
-SLOW = f'resource "terraform_data" "slow" {{\n  provisioner "local-exec" {{\n    command = "sleep {SLEEP}"\n  }}\n}}\n'
+SLEEP = "600.25"
+# Its machine is made when somebody ends its sleep.
+SLOW = f'''resource "terraform_data" "slow" {{
+  provisioner "local-exec" {{
+    command = "sleep {SLEEP}; exit 0"
+  }}
+}}
+'''
 
 
 def _sleepers() -> list[int]:
@@ -330,24 +336,36 @@ class Applying:
         client, to = self.platform.client, site_queue(self.platform.world.site)
         flows = Worker(client, task_queue=queue, workflows=[Look], workflow_runner=UnsandboxedWorkflowRunner())
         async with flows:
-            with contextlib.suppress(WorkflowFailureError):
-                await client.execute_workflow(Look.run, args=[key, to], id=new_id(), task_queue=queue)
+            # An agent that was ended answers nobody: its step would be asked for until the end of days.
+            most = timedelta(seconds=120)
+            await client.execute_workflow(
+                Look.run, args=[key, to], id=new_id(), task_queue=queue, execution_timeout=most
+            )
+
+    async def answered(self) -> None:
+        """While an agent lives: what is stored in a row need not have reached Temporal yet."""
+        await asyncio.gather(*self.asked)
 
     async def rows(self) -> list[tuple[object, ...]]:
         read = "SELECT attempt, status, gone_by, (outcome->>'ok')::bool FROM steps ORDER BY attempt"
         return await sql(self.platform.transactions, read)
 
-    async def until_rows(self, check: Callable[[list[tuple[object, ...]]], bool]) -> None:
-        async def look() -> bool:
-            return check(await self.rows())
+    async def asleep(self, before: Collection[int] = ()) -> list[int]:
+        """Who sleeps in it besides those of before, as soon as there is somebody."""
+        found: list[int] = []
 
-        await until(look, 90)
-
-    async def until_asleep(self) -> None:
         async def look() -> bool:
-            return bool(_sleepers())
+            found[:] = [pid for pid in _sleepers() if pid not in before]
+            return bool(found)
 
         await until(look, 60)
+        return found
+
+    async def made(self, before: Collection[int] = ()) -> None:
+        """Let the machine be made, and wait until whoever asked for it was answered."""
+        for pid in await self.asleep(before):
+            os.kill(pid, signal.SIGTERM)
+        await self.answered()
 
 
 RECOVERED = (2, "done", None, True)
@@ -361,15 +379,15 @@ async def test_a_site_agent_that_is_stopped_in_an_apply_leaves_it_to_its_next_li
     with temporal.with_time_skipping_disabled():
         async with running(home, "site", enrolment) as process:
             await applying.begin()
-            await applying.until_asleep()
+            await applying.asleep()
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), 60) == 0
         assert await applying.rows() == [(1, "gone", "stopped", None)]
         assert _sleepers() == []
         async with running(home, "site", None):
             await applying.attempt(2)
-            await applying.until_rows(lambda rows: rows[1:] == [RECOVERED])
-        await asyncio.gather(*applying.asked)
+            await applying.made()
+        assert await applying.rows() == [(1, "gone", "stopped", None), RECOVERED]
 
 
 async def test_an_agent_that_slept_through_its_lease_ends_the_attempt_before_it_takes_the_next(
@@ -385,13 +403,11 @@ async def test_an_agent_that_slept_through_its_lease_ends_the_attempt_before_it_
     with temporal.with_time_skipping_disabled():
         async with running(home, "site", enrolment, ("-c", HASTY)) as process:
             await applying.begin()
-            await applying.until_asleep()
-            before = _sleepers()
+            before = await applying.asleep()
             process.send_signal(signal.SIGSTOP)
             await until(reaped)
             await applying.attempt(2)
             process.send_signal(signal.SIGCONT)
-            await applying.until_rows(lambda rows: rows[1:] == [RECOVERED])
+            await applying.made(before)
             assert await applying.rows() == [(1, "gone", "died", None), RECOVERED]
             assert not set(before) & set(_sleepers())
-        await asyncio.gather(*applying.asked)
