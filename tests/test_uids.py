@@ -11,7 +11,9 @@ from stackly import uids
 _PR_SET_NAME = 15
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", "a\u2028State: Z".encode(), "a\x85Uid:\t0".encode(), b"a:b"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9", b"\xff\xfe", "a\u2028State: Z".encode(), "a\x85Uid:\t0".encode(), b"a\nUid:\t7", b"a:b"]
+)
 def test_what_a_process_calls_itself_hides_and_stops_nothing(name: bytes) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     before = Path(f"/proc/{os.getpid()}/comm").read_bytes().rstrip(b"\n")

@@ -110,9 +110,7 @@ def end(home: Path, owner: Path) -> None:
 
 def end_user(uid: int) -> None:
     """SIGKILL until that user has no process: what left its group and its directory is still that user's."""
-    while found := [
-        int(e.name) for e in os.scandir("/proc") if e.name.isdigit() and uid in uids.of_process(int(e.name))
-    ]:
+    while found := uids.processes_of(uid):
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
