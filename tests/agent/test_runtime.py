@@ -293,12 +293,12 @@ asyncio.run(main.live(replace(settings.parse_arguments(sys.argv[1:]), timings=ti
 """
 SLEEP = "600.25"
 # Its machine is made when somebody ends its sleep.
-SLOW = f'''resource "terraform_data" "slow" {{
+SLOW = f"""resource "terraform_data" "slow" {{
   provisioner "local-exec" {{
     command = "sleep {SLEEP}; exit 0"
   }}
 }}
-'''
+"""
 
 
 def _sleepers() -> list[int]:
