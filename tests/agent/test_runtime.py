@@ -283,7 +283,7 @@ async def test_a_used_token_ends_the_program_with_a_reason(platform: Platform, t
         assert await asyncio.wait_for(process.wait(), 30) == 1
 
 
-# Shape: a lease of two seconds; all the rest is the program as it is.
+# Shape: a lease of two seconds; all the rest is the program as it is. A machine is made when somebody ends its SLEEP.
 HASTY = """
 import asyncio, sys
 from dataclasses import replace
@@ -292,13 +292,7 @@ timings = settings.Timings(renew_s=0.2, ttl_s=2, grace_s=5, beat_s=0.5, call_s=1
 asyncio.run(main.live(replace(settings.parse_arguments(sys.argv[1:]), timings=timings)))
 """
 SLEEP = "600.25"
-# Its machine is made when somebody ends its sleep.
-SLOW = f"""resource "terraform_data" "slow" {{
-  provisioner "local-exec" {{
-    command = "sleep {SLEEP}; exit 0"
-  }}
-}}
-"""
+SLOW = f'resource "terraform_data" "slow" {{\n  provisioner "local-exec" {{ command = "sleep {SLEEP}; exit 0" }}\n}}\n'
 
 
 def _sleepers() -> list[int]:
@@ -337,21 +331,14 @@ class Applying:
         flows = Worker(client, task_queue=queue, workflows=[Look], workflow_runner=UnsandboxedWorkflowRunner())
         async with flows:
             # An agent that was ended answers nobody: its step would be asked for until the end of days.
-            most = timedelta(seconds=120)
-            await client.execute_workflow(
-                Look.run, args=[key, to], id=new_id(), task_queue=queue, execution_timeout=most
-            )
-
-    async def answered(self) -> None:
-        """While an agent lives: what is stored in a row need not have reached Temporal yet."""
-        await asyncio.gather(*self.asked)
+            own, most = new_id(), timedelta(seconds=120)
+            await client.execute_workflow(Look.run, args=[key, to], id=own, task_queue=queue, execution_timeout=most)
 
     async def rows(self) -> list[tuple[object, ...]]:
         read = "SELECT attempt, status, gone_by, (outcome->>'ok')::bool FROM steps ORDER BY attempt"
         return await sql(self.platform.transactions, read)
 
     async def asleep(self, before: Collection[int] = ()) -> list[int]:
-        """Who sleeps in it besides those of before, as soon as there is somebody."""
         found: list[int] = []
 
         async def look() -> bool:
@@ -362,10 +349,10 @@ class Applying:
         return found
 
     async def made(self, before: Collection[int] = ()) -> None:
-        """Let the machine be made, and wait until whoever asked for it was answered."""
+        """Let it be made, and wait for the answers while the agent lives: a row is written before Temporal knows."""
         for pid in await self.asleep(before):
             os.kill(pid, signal.SIGTERM)
-        await self.answered()
+        await asyncio.gather(*self.asked)
 
 
 RECOVERED = (2, "done", None, True)
