@@ -173,13 +173,14 @@ def run(call: Invocation, file: Annotated[Path, typer.Argument(help="A suite, in
 
 
 @command(policy_app, "lint")
-def lint(call: Invocation, file: File) -> None:
-    """Check a policy file; every problem is listed with file:line:column."""
-    from stackly.policy import parse
+def lint(
+    call: Invocation,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or directories of *.hcl.")],
+) -> None:
+    """Check policy files; every problem of each is listed with file:line:column."""
+    from stackly.cli.policy_lint import policy_lint  # late: the other commands here read no policies
 
-    found = parse.policies(read(file), str(file))
-    said = {"valid": True, "file": str(file), "policies": [{"name": p.name, "digest": p.digest} for p in found]}
-    call.say.one(said, lambda _: f"{file}: valid, {', '.join(p.name for p in found) or 'no policy'}")
+    policy_lint(call, files)
 
 
 def schema(

@@ -5,20 +5,25 @@ What typer calls is overridden by its public name alone; a test counts the modul
 
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 
 class _Value:
-    """How one option or argument is read. Shape: `kind` is str, int, bool (a flag), Path or an Enum."""
+    """How one option or argument is read. Shape: `kind` is str, int, bool (a flag), Path or an Enum; `many` of it."""
 
-    def __init__(self, kind: Any, low: float | None, high: float | None) -> None:
-        self._kind, self._low, self._high = kind, low, high
+    def __init__(self, kind: Any, low: float | None, high: float | None, *, many: bool) -> None:
+        self._kind, self._low, self._high, self._many = kind, low, high, many
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """Raises: BadParameter."""
+        if self._many and value is not None:
+            return [self._one(each, param, ctx) for each in value]
+        return self._one(value, param, ctx)
+
+    def _one(self, value: Any, param: Any, ctx: Any) -> Any:
         if value is None or (isinstance(self._kind, type) and isinstance(value, self._kind)):
             return value
         try:
@@ -39,10 +44,12 @@ def _lighten(params: list[Any]) -> list[Any]:
     for param in params:
         found = getattr(param, "type_descriptor", None)
         kind = getattr(found, "annotation", None)
-        if found is None or not isinstance(kind, type) or param.nargs != 1 or param.multiple:
+        many = get_origin(kind) is list and param.nargs == -1
+        kind = get_args(kind)[0] if many else kind
+        if found is None or not isinstance(kind, type) or not (many or param.nargs == 1) or param.multiple:
             continue
         if kind in {str, int, bool} or issubclass(kind, Path | Enum):
-            value = _Value(kind, found.parameter_info.min, found.parameter_info.max)
+            value = _Value(kind, found.parameter_info.min, found.parameter_info.max, many=many)
             param.get_runtime_param = lambda value=value: value
     return params
 

@@ -24,6 +24,7 @@ from stackly.policy.model import (
     Window,
 )
 from stackly.policy.quorum import tally
+from stackly.words import counted
 
 # Which rules speak about which kind of run. A preview and a drift check change nothing; a destroy is the safe
 # direction, so neither a window nor a quota may keep infrastructure alive.
@@ -185,34 +186,38 @@ def _limit(policy: Policy, name: str, limit: int, facts: Facts) -> _Found:
 
 
 def _approval(policy: Policy, rule: ApprovalRule, facts: Facts, question: str) -> _Found:
+    wanted = rule.min_approvers + facts.is_pusher_unknown
+    # One of those who approve may be who pushed.
+    unknown = "; nobody is known to have pushed it, so one approval more is asked for" * facts.is_pusher_unknown
+    groups = f" from {', '.join(rule.allowed_groups)}" if rule.allowed_groups else ""
     if question == ADMIT and facts.kind in PLANNED:
-        said = f"{rule.min_approvers} approval(s) will be asked for when the plan is known"
+        said = f"{counted(wanted, 'approval')}{groups} will be asked for when the plan is known{unknown}"
         return _Found(reasons=(Reason(policy.name, ALLOW, "approval", said),))
-    count, wanted = tally(rule, facts), rule.min_approvers + facts.is_pusher_unknown
+    count = tally(rule, facts)
     expires = facts.requested_at + timedelta(seconds=rule.expires_s) if facts.requested_at and rule.expires_s else None
     need = ApprovalNeed(policy.name, wanted, count.given, rule.allowed_groups, expires)
     missing = wanted - len(count.given)
-    groups = f" from {', '.join(rule.allowed_groups)}" if rule.allowed_groups else ""
-    ignored = "".join(f"; {why}" for why in count.ignored)
-    if facts.is_pusher_unknown:  # one of those who approve may be who pushed
-        ignored = f"; nobody is known to have pushed it, so one approval more is asked for{ignored}"
+    more = f"{counted(missing, 'more approval')}{groups}"
+    ignored = unknown + "".join(f"; {why}" for why in count.ignored)
     if count.denied:
         said = f"denied by {', '.join(count.denied)}"
         flips: tuple[Flip, ...] = (
             Flip(policy.name, "withdraw", f"{said}: ask anew with a new run", count=len(count.denied)),
         )
         if missing > 0:
-            flips += (Flip(policy.name, "approve", f"{missing} more approval(s){groups}", count=missing),)
+            flips += (Flip(policy.name, "approve", more, count=missing),)
         return _Found((Reason(policy.name, DENY, "approval", said + ignored),), flips, (need,))
     if missing <= 0:
         said = f"approved by {', '.join(count.given)}"
         return _Found(reasons=(Reason(policy.name, ALLOW, "approval", said + ignored),), needs=(need,))
-    flip = Flip(policy.name, "approve", f"{missing} more approval(s){groups}", count=missing)
+    flip = Flip(policy.name, "approve", more, count=missing)
     if expires is not None and facts.now >= expires:
-        said = f"the request expired with {len(count.given)} of {wanted} approvals"
-        flip = Flip(policy.name, "approve", f"start it again and get {wanted} approval(s){groups}", count=missing)
+        said = f"the request expired with {len(count.given)} of {counted(wanted, 'approval')}"
+        flip = Flip(
+            policy.name, "approve", f"start it again and get {counted(wanted, 'approval')}{groups}", count=missing
+        )
         return _Found((Reason(policy.name, DENY, "approval", said + ignored, needed=missing),), (flip,), (need,))
-    said = f"{len(count.given)} of {wanted} approvals{groups}"
+    said = f"{len(count.given)} of {counted(wanted, 'approval')}{groups}"
     reason = Reason(policy.name, HOLD, "approval", said + ignored, needed=missing)
     return _Found((reason,), (flip,), (need,), (expires,) if expires else ())
 

@@ -76,6 +76,39 @@ def test_policies_are_linted(stackly: Stackly, tmp_path: Path) -> None:
     assert f"{broken}:3:" in said.err
 
 
+def test_policies_of_several_files_and_directories_are_linted(stackly: Stackly, tmp_path: Path) -> None:
+    shipped = EXAMPLES.parent / "policies"
+    names = {"production_approval", "deployment_window"}
+    of_all = stackly("policy", "lint", str(shipped), "--json").json
+    assert {p["name"] for p in of_all["policies"]} == names
+    assert {Path(p["file"]).parent for p in of_all["policies"]} == {shipped}
+    assert of_all["file"] is None
+    text = stackly("policy", "lint", *(str(shipped / f"{name}.hcl") for name in sorted(names))).out
+    assert [line.rpartition("valid, ")[2] for line in text.splitlines()] == sorted(names)
+    one = str(shipped / "production_approval.hcl")
+    assert stackly("policy", "lint", one, one, str(shipped), "--json").json["files"].count(one) == 1
+
+
+def test_every_broken_policy_file_is_listed_and_a_sound_one_hides_none(stackly: Stackly, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.hcl").write_text('policy "p" {\n  schedule {\n    allowed_hours = ["25-26"]\n  }\n}\n')
+    sound = EXAMPLES.parent / "policies/production_approval.hcl"
+    said = stackly("policy", "lint", str(sound), str(tmp_path))
+    assert (said.code, said.out) == (2, "")
+    assert f"{tmp_path}/a.hcl:3:" in said.err
+    assert f"{tmp_path}/b.hcl:3:" in said.err
+    (tmp_path / "empty").mkdir()
+    assert stackly("policy", "lint", str(tmp_path / "empty")).code == 2, "nothing was checked"
+
+
+def test_a_name_that_is_taken_is_warned_of(stackly: Stackly, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.hcl").write_text('policy "p" {\n  approval {}\n}\n')
+    said = stackly("policy", "lint", str(tmp_path))
+    assert said.code == 0
+    assert f"{tmp_path}/b.hcl:1: policy p is defined at {tmp_path}/a.hcl:1 already" in said.err
+
+
 def test_the_slower_demo_is_a_suite_this_release_runs(tmp_path: Path) -> None:
     text = (EXAMPLES / "pg-standalone/suite.yaml").read_text()
     (tmp_path / "suite.yaml").write_text(text)

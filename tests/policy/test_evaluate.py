@@ -173,6 +173,22 @@ def test_admission_of_a_deploy_does_not_wait_for_approval_of_a_plan_that_does_no
     assert decide([APPROVAL], facts(kind="benchmark"), "admit").outcome == "hold"
 
 
+def test_a_decision_counts_approvals_in_plain_words() -> None:
+    def said(approvers: int, question: str, **given_facts: object) -> str:
+        rule = Policy("p", approval=ApprovalRule(min_approvers=approvers, expires_s=3600))
+        decision = decide([rule], facts(**given_facts), question)
+        return "\n".join([decision.reasons[0].text, *(flip.text for flip in decision.flips)])
+
+    assert said(1, "admit") == "1 approval will be asked for when the plan is known"
+    assert said(2, "admit") == "2 approvals will be asked for when the plan is known"
+    unknown = said(2, "admit", pusher=None, is_pusher_unknown=True)
+    assert unknown.startswith("3 approvals will be asked for"), "as many as will be"
+    assert "nobody is known to have pushed it" in unknown
+    assert said(1, "apply") == "0 of 1 approval\n1 more approval"
+    assert said(2, "apply") == "0 of 2 approvals\n2 more approvals"
+    assert said(1, "apply", requested_at=MONDAY_10 - timedelta(hours=2)).endswith("start it again and get 1 approval")
+
+
 def test_waiting_for_one_window_must_not_close_another() -> None:
     weekend = Policy("weekend", schedule=Window(days=(5, 6)))
     mornings = Policy("mornings", schedule=Window((Hours(480, 600),)))

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { cellText, duration, number, percent, relative, span, tally, words } from "./format";
+import { cellText, duration, measuredHow, number, percent, relative, span, tally, words } from "./format";
 
 describe("number", () => {
   it("groups large ones and rounds small ones", () => {
@@ -51,4 +51,8 @@ it("counts verdicts in the order they come", () => {
 it("writes names and cells as words", () => {
   expect(words("tearing_down")).toBe("tearing down");
   expect(cellText({ shared_buffers: "2GB", pool: 32 })).toBe("shared_buffers=2GB pool=32");
+});
+
+it("says how a baseline was measured in a sentence", () => {
+  expect(["separate", "interleaved", null].map(measuredHow)).toEqual(["measured in a run of its own", "interleaved", null]);
 });

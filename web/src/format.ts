@@ -69,6 +69,11 @@ export function words(name: string): string {
   return name.replaceAll("_", " ");
 }
 
+/** How a baseline was measured. Source: `comparison.order` of a suite. */
+export function measuredHow(mode: string | null | undefined): string | null {
+  return mode === "separate" ? "measured in a run of its own" : mode ?? null;
+}
+
 export function cellText(cell: Record<string, unknown>): string {
   return Object.entries(cell).map(([name, value]) => `${name}=${text(value)}`).join(" ");
 }

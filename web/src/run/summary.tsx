@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 
 import type { Inventory, Run } from "../api/types";
 import { usePolled } from "../api/use-polled";
-import { commit, moment, plural, tally, text, words } from "../format";
+import { commit, measuredHow, moment, plural, tally, text, words } from "../format";
 import { GateMark, Mark } from "../marks";
 import { Link } from "../router";
 import { Ago } from "../time";
@@ -91,7 +91,7 @@ function Waiting({ waiting, now }: { waiting: NonNullable<Run["waiting"]>; now: 
 }
 
 function Baseline({ baseline }: { baseline: NonNullable<Run["baseline"]> }) {
-  const about = [baseline.mode, baseline.distance ? `${plural(baseline.distance, "commit")} away` : null].filter(Boolean).join(", ");
+  const about = [measuredHow(baseline.mode), baseline.distance ? `${plural(baseline.distance, "commit")} away` : null].filter(Boolean).join(", ");
   return (
     <>
       <code title={baseline.commit ?? undefined}>{commit(baseline.commit)}</code>{" "}
