@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from stackly.engine.contracts.steps import StepKey
+from stackly.temporal.steps import StepKey
 
 
 class Cancelled(Exception):  # noqa: N818 - a state, not an error of ours

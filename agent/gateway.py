@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from stackly import clock
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import (
     Conflict,
     Denied,
@@ -25,6 +24,7 @@ from stackly.errors import (
     Unauthenticated,
     Unavailable,
 )
+from stackly.temporal.steps import StepKey
 from stackly.wire import gateway_pb2 as wire
 from stackly.wire.gateway_pb2_grpc import AgentGatewayStub
 

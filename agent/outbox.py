@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 
 from agent.context import Cancelled
 from stackly import clock, log
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import StacklyError, Unavailable
+from stackly.temporal.steps import StepKey
 
 _log = log.get("agent.steps")
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
-from stackly.engine.contracts.steps import RENEW_EVERY, STEP_GRACE, STEP_MARGIN, STEP_TTL
 from stackly.errors import Invalid, NotFound
+from stackly.temporal.steps import RENEW_EVERY, STEP_GRACE, STEP_MARGIN, STEP_TTL
 
 ROLES = ("site", "edge")
 

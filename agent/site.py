@@ -36,8 +36,8 @@ from stackly.engine.contracts.site import (
     RemoveInput,
     RemoveOutcome,
 )
-from stackly.engine.contracts.steps import STEP_GRACE, StepKey
 from stackly.errors import Unavailable
+from stackly.temporal.steps import STEP_GRACE, StepKey
 
 _log = log.get("agent.site")
 

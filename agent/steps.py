@@ -22,11 +22,11 @@ from agent.gateway import Begun
 from agent.outbox import Outbox, patiently, store
 from agent.settings import Timings
 from stackly import clock, log
-from stackly.engine.contracts.steps import (
+from stackly.errors import StacklyError, Unavailable, kind_of, of_os, reason_of
+from stackly.temporal.steps import (
     RESULT_CAP_BYTES,
     StepKey,
 )
-from stackly.errors import StacklyError, Unavailable, kind_of, of_os, reason_of
 
 _log = log.get("agent.steps")
 T = TypeVar("T")

@@ -18,7 +18,6 @@ from agent.gateway import Identity
 from agent.settings import AgentSettings
 from agent.steps import Steps
 from stackly import log
-from stackly.engine.codec import AccountKeys, EncryptedPayloads, OneWorkflow, PayloadKey, held_keys
 from stackly.engine.contracts.edge import (
     CollectInput,
     CollectOutcome,
@@ -52,9 +51,10 @@ from stackly.engine.contracts.site import (
     RemoveInput,
     RemoveOutcome,
 )
-from stackly.engine.contracts.steps import StepActivities, StepKey, edge_queue, site_queue, teardown_queue
-from stackly.engine.sealed import data_converter
 from stackly.errors import Unavailable
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads, OneWorkflow, PayloadKey, held_keys
+from stackly.temporal.sealed import data_converter
+from stackly.temporal.steps import StepActivities, StepKey, edge_queue, site_queue, teardown_queue
 
 _log = log.get("agent.worker")
 _CONNECT_S = 10.0

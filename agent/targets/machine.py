@@ -16,8 +16,8 @@ from agent.targets.target import Resident, TargetSite
 from agent.terraform.variables import enrolment_entry
 from stackly import log
 from stackly.engine.contracts.site import AGENT_ENDED, InventoryItem, MachineSpec
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Faulty
+from stackly.temporal.steps import StepKey
 
 _log = log.get("agent.targets")
 _STARTED = "started"  # a file: an edge agent was started here, and lived

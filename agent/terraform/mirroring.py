@@ -8,8 +8,8 @@ from agent.context import StepContext
 from agent.sandbox import users
 from agent.terraform.leftovers import errored, read, read_all
 from agent.terraform.state import Version, newest, parse
-from stackly.engine.contracts.steps import STEP_GRACE
 from stackly.errors import Conflict, Faulty
+from stackly.temporal.steps import STEP_GRACE
 
 
 class StateMirror:

@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from stackly.engine.contracts.site import MachineOut, MachineSpec
-from stackly.engine.contracts.steps import RESULT_CAP_BYTES
 from stackly.errors import Invalid
+from stackly.temporal.steps import RESULT_CAP_BYTES
 
 _MOST_BYTES = RESULT_CAP_BYTES // 2
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -13,8 +13,8 @@ from agent.processes import tail
 from agent.sandbox import launch
 from agent.sandbox.box import Box
 from agent.sandbox.isolation import Isolation
-from stackly.engine.contracts.steps import STEP_GRACE
 from stackly.errors import Faulty, Unavailable
+from stackly.temporal.steps import STEP_GRACE
 
 # What Terraform and its providers may see of ours: nothing of the platform, no credentials.
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")

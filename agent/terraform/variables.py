@@ -7,8 +7,8 @@ from typing import Any
 
 from agent.context import Enrolment
 from stackly.engine.contracts.site import ModuleInput
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Invalid
+from stackly.temporal.steps import StepKey
 
 CONTRACT = ("stackly", "stackly_user_data")
 ENROLMENT_PATH = "/etc/stackly/enrolment.json"

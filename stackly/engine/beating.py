@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from temporalio import activity
 
-from stackly.engine.contracts.timings import BEAT_EVERY
+from stackly.temporal.timings import BEAT_EVERY
 
 P = ParamSpec("P")
 T = TypeVar("T")

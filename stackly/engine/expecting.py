@@ -8,8 +8,6 @@ from stackly.agents import store as agents
 from stackly.db import Session
 from stackly.engine import inputs
 from stackly.engine.contracts.control import Asked, Expected
-from stackly.engine.contracts.steps import StepKey, edge_queue, site_queue, teardown_queue
-from stackly.engine.contracts.timings import RECOVERIES
 from stackly.errors import Faulty
 from stackly.runs import steps, store
 from stackly.runs import tests as tests_store
@@ -17,6 +15,8 @@ from stackly.runs.expected import SIDES, Side, verb_of
 from stackly.runs.holds import Hold, Lock, Refusal, hold_of
 from stackly.runs.model import TRANSITIONS, Run, RunEvent, RunKind, RunStatus
 from stackly.runs.steps import Interruption, StepRecord
+from stackly.temporal.steps import StepKey, edge_queue, site_queue, teardown_queue
+from stackly.temporal.timings import RECOVERIES
 
 # What a run does after it recovered, by kind: it goes on where its kind works.
 _RESUMES = {

@@ -29,8 +29,6 @@ from stackly.engine.contracts.site import (
     RemoveInput,
     bundle_sha256,
 )
-from stackly.engine.contracts.steps import StepKey
-from stackly.engine.contracts.timings import IMAGE_PULL, VERIFY_TRIES
 from stackly.engine.reserving import held_by
 from stackly.runs import store
 from stackly.runs import tests as tests_store
@@ -40,6 +38,8 @@ from stackly.stacks import versions
 from stackly.suites import jsonform
 from stackly.suites.model import ResolvedTest
 from stackly.teardown import store as obligations
+from stackly.temporal.steps import StepKey
+from stackly.temporal.timings import IMAGE_PULL, VERIFY_TRIES
 
 _CONNECTIONS = 200  # what a server of ours takes where nothing else is said
 _WATCHERS = 20  # the agent's own connections, the server's reserve, and a load tool's besides its clients

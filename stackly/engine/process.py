@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 from stackly import log
+from stackly.accounts import service as accounts
+from stackly.db import Transactions
 from stackly.engine import failures
-from stackly.errors import Invalid, StacklyError
+from stackly.errors import Invalid, StacklyError, Unavailable
 from stackly.git.github_app import AppKey
 from stackly.git.github_client import GitHub
 from stackly.git.github_rest import GitHubHost
 from stackly.settings import Settings
+
+# How long a component that starts beside its Postgres waits between two tries.
+_AGAIN_S = 0.3
 
 
 def settings_of(component: str) -> Settings:
@@ -38,6 +43,16 @@ def github_of(settings: Settings) -> GitHub:
         except OSError as e:
             raise Invalid(f"The GitHub App's key {settings.github_app_key} cannot be read: {e.strerror}") from e
     return GitHub(host, settings.github_token.get_secret_value() or None, app)
+
+
+async def account_id(transactions: Transactions, name: str) -> str:
+    """The account this process serves; keys go by its id. Tries until Postgres answers."""
+    while True:
+        try:
+            async with transactions() as session:
+                return (await accounts.ensure_account(session, name)).id
+        except Unavailable:
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def until_signal() -> None:

@@ -9,7 +9,6 @@ from stackly.engine import images
 from stackly.engine.contracts.control import Reserved
 from stackly.engine.contracts.edge import Endpoint
 from stackly.engine.contracts.site import MachineSpec
-from stackly.engine.contracts.steps import STEP_CANCELLED
 from stackly.errors import Conflict, Exhausted
 from stackly.runs import queue, store
 from stackly.runs import tests as tests_store
@@ -23,6 +22,7 @@ from stackly.suites.placement import NETWORKS, Placement, place
 from stackly.teardown import reads as teardowns
 from stackly.teardown import store as obligations
 from stackly.teardown.model import DUE_AFTER
+from stackly.temporal.steps import STEP_CANCELLED
 
 DATABASE = "bench"
 QUOTA_WAIT_S = 5.0

@@ -25,8 +25,8 @@ def of(home: Home, config: Config) -> list[Component]:
         _hub(home, config),
         _api(home, config),
         _gateway(home, config),
-        _worker(home, config, "dispatcher", "stackly.engine.dispatcher"),
-        _worker(home, config, "control", "stackly.engine.worker"),
+        _worker(home, config, "dispatcher", "stackly.control.dispatcher"),
+        _worker(home, config, "control", "stackly.control.worker"),
         _agent(home, config),
     ]
 

@@ -13,7 +13,7 @@ from agent.sandbox.box import Kind
 from agent.sandbox.isolation import Isolation, find
 from agent.sandbox.part import Part
 from stackly.engine.contracts.edge import DatabaseInput, DatabaseOutcome, Endpoint, WorkloadSpec
-from stackly.engine.contracts.steps import StepKey
+from stackly.temporal.steps import StepKey
 
 KEY = StepKey(run="r1", test="t1", step="s", attempt=1, epoch=1)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stackly.engine.contracts.site import MachineSpec, ModuleInput
-from stackly.engine.contracts.steps import StepKey
+from stackly.temporal.steps import StepKey
 
 MODULE = """
 variable "stackly" { type = any }

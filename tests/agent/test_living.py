@@ -17,7 +17,7 @@ from agent.outbox import Outbox
 from agent.settings import Timings
 from agent.spool import Spool
 from agent.steps import Steps
-from stackly.engine.contracts.steps import StepKey
+from stackly.temporal.steps import StepKey
 from stackly.wire import gateway_pb2 as wire
 from tests.agent.test_runtime_steps import QUICK, FakeGateway, Heard, Out
 

@@ -28,16 +28,16 @@ from agent.sandbox import isolation
 from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.api.grpc import server
+from stackly.control.dispatcher.reaper import Reaper
 from stackly.db import Transactions
-from stackly.engine.codec import AccountKeys, EncryptedPayloads
 from stackly.engine.contracts.site import ApplyInput, InventoryInput, ModuleInput
-from stackly.engine.contracts.steps import StepActivities, StepKey, site_queue, teardown_queue
-from stackly.engine.dispatcher.reaper import Reaper
-from stackly.engine.sealed import data_converter
 from stackly.ids import new_id
 from stackly.secrets import Keyring
 from stackly.settings import S3
 from stackly.storage import Store
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads
+from stackly.temporal.sealed import data_converter
+from stackly.temporal.steps import StepActivities, StepKey, site_queue, teardown_queue
 from tests.agent.site_parts import bundle
 from tests.api.grpc.rows import World, expect, make_world, sql
 from tests.conftest import Require

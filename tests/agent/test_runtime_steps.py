@@ -15,8 +15,8 @@ from agent.gateway import Begun, Enrolment
 from agent.outbox import Outbox
 from agent.settings import Timings
 from agent.steps import Steps, capped
-from stackly.engine.contracts.steps import RESULT_CAP_BYTES, StepKey
 from stackly.errors import Conflict, Unavailable
+from stackly.temporal.steps import RESULT_CAP_BYTES, StepKey
 
 KEY = StepKey("r", "t", "apply", 1, 1)
 GIVEN = {"n": 7}

@@ -15,8 +15,8 @@ from agent import workdir
 from agent.context import Cancelled
 from agent.site import SiteSettings, SiteWork
 from stackly.engine.contracts.site import ApplyInput, ApplyOutcome
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Conflict, Faulty, Invalid, Unavailable
+from stackly.temporal.steps import StepKey
 from tests.agent.site_parts import MACHINES, MODULE, FakeContext, bundle, key, module_input
 from tests.conftest import Require
 

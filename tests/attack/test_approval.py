@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from agent.gateway import Begun, Gateway, Identity
-from stackly.engine.contracts.steps import StepKey, run_workflow_id, site_queue, teardown_queue
+from stackly.temporal.steps import StepKey, run_workflow_id, site_queue, teardown_queue
 from tests.attack.conftest import Stranger, site_identity
 from tests.e2e.house import House, plain
 

@@ -17,9 +17,9 @@ import pytest
 
 from agent import gateway as agents
 from agent.gateway import Identity
-from stackly.engine.contracts.steps import StepKey, edge_queue, run_workflow_id, site_queue
-from stackly.engine.contracts.steps import test_workflow_id as flow_of_test
 from stackly.secrets import Keyring, test_credentials
+from stackly.temporal.steps import StepKey, edge_queue, run_workflow_id, site_queue
+from stackly.temporal.steps import test_workflow_id as flow_of_test
 from stackly.wire import gateway_pb2 as wire
 from stackly.wire.gateway_pb2_grpc import AgentGatewayStub
 from tests.api.grpc.handshakes import shake, strangers

@@ -21,8 +21,8 @@ from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.clock import monotonic
 from stackly.db import Transactions
-from stackly.engine.contracts.steps import edge_queue
 from stackly.ids import new_id
+from stackly.temporal.steps import edge_queue
 from tests.api.grpc.process import GatewayProcess, configured, running
 from tests.api.grpc.relaying import line, poll, sdk
 from tests.api.grpc.rows import World, make_world

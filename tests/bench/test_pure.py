@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from temporalio.api.common.v1 import Payload
 
-from stackly.engine.codec import AccountKeys, EncryptedPayloads
 from stackly.policy import parse
 from stackly.policy.evaluate import decide
 from stackly.policy.model import Facts, VoteFact
 from stackly.secrets import Keyring
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads
 from tests.bench.recording import record
 
 pytestmark = pytest.mark.bench

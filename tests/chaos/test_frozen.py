@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT
+from stackly.temporal.steps import HEARTBEAT_TIMEOUT
 from tests.chaos.bench import Bench
 from tests.ledger import ledger
 

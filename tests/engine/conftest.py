@@ -7,9 +7,9 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from stackly.db import Transactions
-from stackly.engine.codec import AccountKeys, EncryptedPayloads
-from stackly.engine.sealed import data_converter
 from stackly.secrets import Keyring
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads
+from stackly.temporal.sealed import data_converter
 from tests.engine.rows import Rows, build_rows
 from tests.engine.syncing import Syncing
 from tests.engine.syncing import build as syncing_build

@@ -15,9 +15,9 @@ from typing import Self
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from stackly.engine.codec import AccountKeys, EncryptedPayloads
-from stackly.engine.sealed import data_converter
 from stackly.secrets import Keyring
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads
+from stackly.temporal.sealed import data_converter
 
 
 def free_port() -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 from temporalio.client import Client
 
-from stackly.engine.dispatcher import __main__ as dispatcher
-from stackly.engine.dispatcher import bells, outbox
+from stackly.control.dispatcher import __main__ as dispatcher
+from stackly.control.dispatcher import bells, outbox
 from stackly.events.model import Bell
 from stackly.settings import Settings
 

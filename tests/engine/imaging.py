@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import text
 from temporalio.client import Client
 
+from stackly.control.worker import worker
 from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.sync import Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.site import ImageOutcome
-from stackly.engine.contracts.timings import IMAGE_PATIENCE
-from stackly.engine.worker import worker
 from stackly.runs.model import Run, RunKind
 from stackly.suites import jsonform, plan, schema
+from stackly.temporal.timings import IMAGE_PATIENCE
 from tests.engine.world import World, spec_of
 
 COMMIT = "9f3c1ab" + "0" * 33

@@ -34,9 +34,9 @@ from stackly.engine.contracts.site import (
     PullOutcome,
     RemoveOutcome,
 )
-from stackly.engine.contracts.steps import StepActivities, StepKey
 from stackly.runs import steps
 from stackly.suites import jsonform
+from stackly.temporal.steps import StepActivities, StepKey
 
 AGENT = "pretend"
 

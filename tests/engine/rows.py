@@ -14,13 +14,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stackly import db
+from stackly.control.dispatcher.outbox import Dispatch, drain
 from stackly.db import Transactions
 from stackly.engine.admission import Limits
-from stackly.engine.contracts.steps import CONTROL_QUEUE
-from stackly.engine.dispatcher.outbox import Dispatch, drain
 from stackly.engine.policies import PolicyBook
 from stackly.runs import store
 from stackly.runs.model import Run, RunEvent
+from stackly.temporal.steps import CONTROL_QUEUE
 from tests.engine.world import World, build
 
 NIGHTLY = os.environ.get("STACKLY_NIGHTLY") == "1"

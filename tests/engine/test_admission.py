@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from stackly import db
+from stackly.control.dispatcher.__main__ import _tick
+from stackly.control.reconciler import expire
 from stackly.engine.admission import JITTER_S, Limits, admit
-from stackly.engine.dispatcher.__main__ import _tick
-from stackly.engine.dispatcher.reconciler import expire
 from stackly.runs.model import RunEvent, RunKind, RunStatus
 from tests.engine.deploying import Policies, under
 from tests.engine.rows import NIGHTLY, Rows

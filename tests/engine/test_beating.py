@@ -10,12 +10,12 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from stackly import ids
+from stackly.control.worker import runner
 from stackly.engine import beating as beats
 from stackly.engine.activities.sweep import Sweeps
 from stackly.engine.activities.sync import Sync
 from stackly.engine.beating import beating
 from stackly.engine.contracts.control import SyncPlan
-from stackly.engine.worker import runner
 from stackly.engine.workflows import results
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 

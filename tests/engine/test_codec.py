@@ -15,7 +15,10 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from stackly.engine.codec import (
+from stackly.ids import new_id
+from stackly.secrets import Keyring, SealBroken, seal, unseal
+from stackly.secrets import test_credentials as credentials_of
+from stackly.temporal.codec import (
     AccountKeys,
     EncryptedPayloads,
     OneWorkflow,
@@ -24,10 +27,7 @@ from stackly.engine.codec import (
     held_keys,
     workflow_key,
 )
-from stackly.engine.sealed import SealedPayloads, Unsealed, data_converter
-from stackly.ids import new_id
-from stackly.secrets import Keyring, SealBroken, seal, unseal
-from stackly.secrets import test_credentials as credentials_of
+from stackly.temporal.sealed import SealedPayloads, Unsealed, data_converter
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"needle"')
 SECRET = "needle-in-the-history"

@@ -12,10 +12,10 @@ from temporalio.testing import WorkflowEnvironment
 
 from stackly import ids
 from stackly.db import Transactions
-from stackly.engine.contracts.steps import run_workflow_id
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.events.reads import rows
+from stackly.temporal.steps import run_workflow_id
 from tests.engine.dispatcher_process import HOLD
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from stackly.control.dispatcher.outbox import drain
 from stackly.db import Session
 from stackly.engine.contracts.control import RefChange
-from stackly.engine.dispatcher.outbox import drain
 from stackly.engine.moves import Passage
 from stackly.engine.pushes import Intake, Pushed
 from stackly.engine.registration import register

@@ -10,10 +10,10 @@ from temporalio.client import Client
 
 from stackly.accounts import service as accounts
 from stackly.approvals import service as voting
+from stackly.control.dispatcher.outbox import Dispatch
 from stackly.db import Transactions
 from stackly.engine import loose
 from stackly.engine.admission import Limits
-from stackly.engine.dispatcher.outbox import Dispatch
 from stackly.engine.policies import PolicyBook
 from stackly.events.model import EventName
 from stackly.ids import AccountId

@@ -13,13 +13,13 @@ from stackly import db
 from stackly.engine import expecting, inputs
 from stackly.engine.activities.runs import Runs
 from stackly.engine.contracts.control import Asked, Claim, Expected
-from stackly.engine.contracts.steps import StepKey, site_queue
 from stackly.runs import service, steps
 from stackly.runs import tests as tests_store
 from stackly.runs.expected import EXPECTED, SIDES, TEST
 from stackly.runs.holds import Hold, Refusal
 from stackly.runs.model import Run, RunKind, RunStatus
 from stackly.runs.steps import Begun, Verdict
+from stackly.temporal.steps import StepKey, site_queue
 from tests.engine import imaging
 from tests.engine.deploying import NEEDS_ONE, Deploy, Policies, vote
 from tests.engine.moving import Moving

@@ -11,17 +11,17 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
+from stackly.control.worker import WORKFLOWS, runner
 from stackly.db import Transactions
 from stackly.engine import images, loose
 from stackly.engine.contracts.site import ImageOutcome
-from stackly.engine.contracts.steps import run_workflow_id
-from stackly.engine.contracts.timings import IMAGE_PATIENCE
-from stackly.engine.worker import WORKFLOWS, runner
 from stackly.engine.workflows.images import ImageWait
 from stackly.engine.workflows.stepping import StepFailed
 from stackly.errors import Faulty
 from stackly.runs import service
 from stackly.runs.model import Run, RunStatus
+from stackly.temporal.steps import run_workflow_id
+from stackly.temporal.timings import IMAGE_PATIENCE
 from tests.engine import imaging
 from tests.engine.imaging import ABSENT, AWAY, IMAGE, MOVED, PINNED, THERE, ask
 from tests.engine.world import World, agents, build, dispatching

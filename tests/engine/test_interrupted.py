@@ -8,9 +8,9 @@ from sqlalchemy import text
 from temporalio.api.failure.v1 import CanceledFailureInfo, Failure
 from temporalio.api.workflowservice.v1 import RespondActivityTaskFailedByIdRequest
 
-from stackly.engine.contracts.steps import run_workflow_id
-from stackly.engine.contracts.timings import RECOVERIES
 from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.temporal.steps import run_workflow_id
+from stackly.temporal.timings import RECOVERIES
 from tests.engine.world import World, agents, control, dispatching
 
 

@@ -9,9 +9,10 @@ from sqlalchemy import text
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from stackly.engine.dispatcher import __main__ as dispatcher
-from stackly.engine.dispatcher import bells, reconciler
-from stackly.engine.dispatcher.outbox import BACKOFF_CAP, drain
+from stackly.control import reconciler
+from stackly.control.dispatcher import __main__ as dispatcher
+from stackly.control.dispatcher import bells
+from stackly.control.dispatcher.outbox import BACKOFF_CAP, drain
 from stackly.errors import Unavailable
 from stackly.events import store as events
 from stackly.events import troubles_store
@@ -55,7 +56,7 @@ async def test_an_act_that_raises_anything_is_put_off_ever_longer(
 
     monkeypatch.setattr(bells, "ACTS", None)  # whoever reads it at import time has it already
     acts: dict[str, Any] = {Bell.REPO_SYNC: broken, Bell.RUN_START: bells.start_run}
-    monkeypatch.setattr("stackly.engine.dispatcher.outbox.ACTS", acts)
+    monkeypatch.setattr("stackly.control.dispatcher.outbox.ACTS", acts)
     async with rows.transactions() as session:
         await events.ring(session, Bell.REPO_SYNC, "broken")
     await _ring(rows, "r1")

@@ -17,10 +17,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from stackly import ids
+from stackly.control.worker import runner
 from stackly.engine import process
 from stackly.engine.contracts.control import SyncPlan
 from stackly.engine.failures import tell_all
-from stackly.engine.worker import runner
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.errors import Denied, Unavailable
 from stackly.settings import Settings

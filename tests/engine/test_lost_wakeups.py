@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from stackly import db
+from stackly.control.dispatcher.outbox import HOLD, drain
 from stackly.db import Session
 from stackly.engine.admission import admit
-from stackly.engine.dispatcher.outbox import HOLD, drain
 from stackly.events import store as events
 from stackly.runs import queue, service, store
 from stackly.runs.model import Run, RunEvent, RunKind

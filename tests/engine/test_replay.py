@@ -12,16 +12,16 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
+from stackly.control.worker import WORKFLOWS, runner
 from stackly.db import Transactions
 from stackly.engine.contracts.control import RefChange, SyncActivities, SyncOutcome, SyncPlan
-from stackly.engine.contracts.steps import run_workflow_id, sync_workflow_id
-from stackly.engine.contracts.steps import test_workflow_id as workflow_id_of_test
 from stackly.engine.contracts.sweep import SweepActivities, Swept, look_workflow_id
-from stackly.engine.worker import WORKFLOWS, runner
 from stackly.engine.workflows.look import LookWorkflow
 from stackly.engine.workflows.sweep import SweepWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
 from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.temporal.steps import run_workflow_id, sync_workflow_id
+from stackly.temporal.steps import test_workflow_id as workflow_id_of_test
 from tests.engine import imaging
 from tests.engine.moving import Moving
 from tests.engine.world import World, agents, build, control, dispatching

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import text
 from temporalio.api.enums.v1 import EventType
 
+from stackly.control import reconciler
+from stackly.control.dispatcher.carrying import Carrier, carrier
 from stackly.db import Transactions
-from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT, StepKey, run_workflow_id
-from stackly.engine.dispatcher import reconciler
-from stackly.engine.dispatcher.carrying import Carrier, carrier
 from stackly.engine.workflows import stepping
 from stackly.ids import RunId
 from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.temporal.steps import HEARTBEAT_TIMEOUT, StepKey, run_workflow_id
 from tests.engine.devserver import DevServer
 from tests.engine.rows import NIGHTLY
 from tests.engine.world import World, agents, build, control, dispatching

@@ -10,11 +10,11 @@ from sqlalchemy import text
 from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from stackly.control import reconciler
 from stackly.engine.activities.runs import Runs
 from stackly.engine.contracts.control import Claim
-from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id, site_queue
-from stackly.engine.dispatcher import reconciler
 from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.temporal.steps import CONTROL_QUEUE, run_workflow_id, site_queue
 from tests.engine.pretending import AGENT
 from tests.engine.world import World, agents, control, dispatching
 

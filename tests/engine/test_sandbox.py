@@ -5,7 +5,7 @@ from temporalio import workflow
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from stackly import clock
-from stackly.engine.worker import WORKFLOWS, runner
+from stackly.control.worker import WORKFLOWS, runner
 
 # Units: times what an empty workflow takes.
 AT_MOST = 10

@@ -18,11 +18,11 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from stackly import ids
-from stackly.engine.contracts.steps import CONTROL_QUEUE
+from stackly.control.dispatcher.schedules import TICK_LONGEST, ensure_sweep, sweep_schedule
+from stackly.control.worker import runner
 from stackly.engine.contracts.sweep import sweep_schedule_id
-from stackly.engine.dispatcher.schedules import TICK_LONGEST, ensure_sweep, sweep_schedule
-from stackly.engine.worker import runner
 from stackly.engine.workflows.sweep import SweepWorkflow
+from stackly.temporal.steps import CONTROL_QUEUE
 from tests.engine.test_replay import PretendSweeps
 
 

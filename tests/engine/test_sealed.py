@@ -36,12 +36,12 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from stackly.engine.codec import AccountKeys, EncryptedPayloads
-from stackly.engine.contracts.steps import STEP_CANCELLED
-from stackly.engine.sealed import UNSEALED, Unsealed, data_converter
 from stackly.engine.workflows.results import local_result, remote_result
 from stackly.ids import new_id
 from stackly.secrets import Keyring
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads
+from stackly.temporal.sealed import UNSEALED, Unsealed, data_converter
+from stackly.temporal.steps import STEP_CANCELLED
 
 ONCE = RetryPolicy(maximum_attempts=1)
 SOON = timedelta(seconds=30)

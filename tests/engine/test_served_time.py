@@ -6,8 +6,8 @@ import pytest
 
 from stackly.agents import service as agents
 from stackly.agents import store as agents_store
+from stackly.control.dispatcher.reaper import Reaper, ServedTime
 from stackly.db import Transactions
-from stackly.engine.dispatcher.reaper import Reaper, ServedTime
 from tests.api.grpc.rows import World, make_world, sql
 
 LIMIT_S = 40.0

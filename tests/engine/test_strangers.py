@@ -11,10 +11,10 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id
+from stackly.control.dispatcher import bells
 from stackly.engine.contracts.sweep import look_workflow_id
-from stackly.engine.dispatcher import bells
 from stackly.runs.model import Run, RunStatus
+from stackly.temporal.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id
 from tests.engine.world import World, agents, control, dispatching
 
 

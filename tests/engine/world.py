@@ -14,26 +14,26 @@ from temporalio.worker import Worker
 
 from stackly import db
 from stackly.accounts import service as accounts
+from stackly.control.dispatcher.__main__ import _forever
+from stackly.control.dispatcher.outbox import Dispatch, drain
+from stackly.control.reconciler import reconcile, sweep_obligations
+from stackly.control.worker import worker
 from stackly.db import Session, Transactions
 from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.sync import Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.admission import Limits
-from stackly.engine.contracts.steps import (
-    edge_queue,
-    site_queue,
-    teardown_queue,
-)
-from stackly.engine.dispatcher.__main__ import _forever
-from stackly.engine.dispatcher.outbox import Dispatch, drain
-from stackly.engine.dispatcher.reconciler import reconcile, sweep_obligations
 from stackly.engine.policies import PolicyBook
-from stackly.engine.worker import worker
 from stackly.runs import service, store
 from stackly.runs.model import NewRun, Run, RunKind
 from stackly.stacks import store as stacks
 from stackly.stacks.model import FoundStack, StackCode
 from stackly.suites import jsonform, plan, schema
+from stackly.temporal.steps import (
+    edge_queue,
+    site_queue,
+    teardown_queue,
+)
 from tests.engine.pretending import AGENT, Agent, Pretend
 from tests.engine.standing import register
 

@@ -4,10 +4,10 @@ import pytest
 
 from stackly.engine.activities.runs import Runs
 from stackly.engine.contracts.control import Claim
-from stackly.engine.contracts.steps import StepKey
 from stackly.runs import service, steps, store
 from stackly.runs.model import Run, RunKind, RunStatus
 from stackly.runs.steps import Verdict
+from stackly.temporal.steps import StepKey
 from tests.engine.rows import Rows
 
 

@@ -8,12 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from stackly import db
+from stackly.control.reconciler import sweep_obligations
 from stackly.db import Session
 from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.control import Claim
-from stackly.engine.contracts.steps import StepKey
-from stackly.engine.dispatcher.reconciler import sweep_obligations
 from stackly.errors import Exhausted
 from stackly.runs import steps
 from stackly.runs.model import Run
@@ -22,6 +21,7 @@ from stackly.suites import store as suites
 from stackly.teardown import service
 from stackly.teardown import store as obligations
 from stackly.teardown.model import Obligation
+from stackly.temporal.steps import StepKey
 from tests.engine.rows import Rows
 
 HELD = ("leases", "obligations", "stack_states WHERE test IS NOT NULL", "tests WHERE state IS NOT NULL")

@@ -12,11 +12,11 @@ from stackly.agents.model import Agent, Role
 from stackly.api.grpc.callers import Context, guarded
 from stackly.api.grpc.places import Places
 from stackly.db import Session, Transactions
-from stackly.engine.codec import workflow_key
-from stackly.engine.contracts.steps import test_workflow_id
 from stackly.errors import Invalid
 from stackly.runs import tests
 from stackly.secrets import KeySource, test_credentials
+from stackly.temporal.codec import workflow_key
+from stackly.temporal.steps import test_workflow_id
 from stackly.wire.gateway_pb2 import EnrolReply, EnrolRequest
 from stackly.wire.gateway_pb2_grpc import AgentGatewayServicer
 

@@ -18,7 +18,6 @@ from stackly.api.grpc.polls import Polls
 from stackly.api.grpc.refusals import Refusals, audited
 from stackly.api.grpc.transfers import Transfers
 from stackly.db import Session, Transactions
-from stackly.engine.contracts.steps import RESULT_CAP_BYTES
 from stackly.errors import Invalid
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
@@ -29,6 +28,7 @@ from stackly.runs.model import TEST_TERMINAL
 from stackly.storage import Store
 from stackly.teardown import service as teardown
 from stackly.teardown import store as inventory
+from stackly.temporal.steps import RESULT_CAP_BYTES
 from stackly.wire import gateway_pb2 as wire
 
 _log = log.get("api.grpc")

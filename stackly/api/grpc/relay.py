@@ -19,8 +19,8 @@ from stackly.api.grpc.callers import Callers, Context, refuse
 from stackly.api.grpc.polls import Polls
 from stackly.api.grpc.refusals import Refusals
 from stackly.api.grpc.tokens import TaskTokens
-from stackly.engine.contracts.steps import edge_queue, site_queue, teardown_queue
 from stackly.errors import Denied, Invalid
+from stackly.temporal.steps import edge_queue, site_queue, teardown_queue
 
 SERVICE = "/temporal.api.workflowservice.v1.WorkflowService/"
 HEALTH = "/grpc.health.v1.Health/Check"

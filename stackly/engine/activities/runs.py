@@ -26,7 +26,6 @@ from stackly.engine.contracts.control import (
     Verified,
     VerifyAnswer,
 )
-from stackly.engine.contracts.timings import IMAGE_PATIENCE, IMAGE_PULL
 from stackly.engine.failures import tell_all
 from stackly.engine.policies import PolicyBook
 from stackly.engine.telling import tell
@@ -49,6 +48,7 @@ from stackly.stacks.transitions import StateEvent
 from stackly.suites import gates as suite_gates
 from stackly.suites import store as suites
 from stackly.teardown import store as obligations
+from stackly.temporal.timings import IMAGE_PATIENCE, IMAGE_PULL
 
 _BEGINS: Mapping[RunKind, RunEvent] = {
     RunKind.BENCHMARK: RunEvent.LOAD,

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from stackly.engine.contracts.edge import DatabaseOutcome, Endpoint, InstallOutcome, MeasureOutcome
 from stackly.engine.contracts.site import InventoryOutcome, MachineSpec, PlanOutcome
-from stackly.engine.contracts.steps import StepKey
+from stackly.temporal.steps import StepKey
 
 
 @dataclass(frozen=True)

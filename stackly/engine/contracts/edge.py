@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from stackly.engine.contracts.steps import StepKey
+from stackly.temporal.steps import StepKey
 
 
 @dataclass(frozen=True)

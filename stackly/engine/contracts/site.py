@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Faulty
+from stackly.temporal.steps import StepKey
 
 
 class CodeChanged(Faulty):

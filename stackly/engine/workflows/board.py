@@ -8,9 +8,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.control import Boundary, RunActivities
-    from stackly.engine.contracts.timings import LOCAL_RETRY, LOCAL_TIMEOUT
     from stackly.engine.workflows.results import local_result
     from stackly.engine.workflows.stepping import as_ours
+    from stackly.temporal.timings import LOCAL_RETRY, LOCAL_TIMEOUT
 
 P = TypeVar("P")
 T = TypeVar("T")

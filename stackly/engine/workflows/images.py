@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from stackly.engine.contracts.site import ImageOutcome
-from stackly.engine.contracts.timings import IMAGE_PAUSES
 from stackly.engine.workflows.stepping import StepFailed
+from stackly.temporal.timings import IMAGE_PAUSES
 
 _MINUTE = timedelta(minutes=1)
 

@@ -4,8 +4,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.sweep import SweepActivities
-    from stackly.engine.contracts.timings import SYNC_RETRY, SYNC_TIMEOUT
     from stackly.engine.workflows.results import remote_result
+    from stackly.temporal.timings import SYNC_RETRY, SYNC_TIMEOUT
 
 
 @workflow.defn(name="Look")

@@ -12,8 +12,8 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from stackly.engine.contracts.timings import BEAT_TIMEOUT
-    from stackly.engine.sealed import Unsealed
+    from stackly.temporal.sealed import Unsealed
+    from stackly.temporal.timings import BEAT_TIMEOUT
 
 P = TypeVar("P")
 T = TypeVar("T")

@@ -32,8 +32,12 @@ with workflow.unsafe.imports_passed_through():
         PullOutcome,
         RemoveOutcome,
     )
-    from stackly.engine.contracts.steps import test_workflow_id
-    from stackly.engine.contracts.timings import (
+    from stackly.engine.workflows.board import Phases, at, local
+    from stackly.engine.workflows.images import ImageWait
+    from stackly.engine.workflows.stepping import Place, StepCancelled, StepFailed, run_step
+    from stackly.errors import StacklyError
+    from stackly.temporal.steps import test_workflow_id
+    from stackly.temporal.timings import (
         IMAGE_LOOK,
         IMAGE_PULL,
         IMAGE_PULL_ROOM,
@@ -43,10 +47,6 @@ with workflow.unsafe.imports_passed_through():
         VERIFY_PAUSE,
         VERIFY_TRIES,
     )
-    from stackly.engine.workflows.board import Phases, at, local
-    from stackly.engine.workflows.images import ImageWait
-    from stackly.engine.workflows.stepping import Place, StepCancelled, StepFailed, run_step
-    from stackly.errors import StacklyError
 
 T = TypeVar("T")
 

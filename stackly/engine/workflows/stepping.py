@@ -13,10 +13,10 @@ with workflow.unsafe.imports_passed_through():
     from temporalio.converter import value_to_type
 
     from stackly.engine.contracts.control import Asked, Expected, RunActivities
-    from stackly.engine.contracts.steps import HEARTBEAT_TIMEOUT, STEP_ACTIVITY, STEP_CANCELLED, StepKey
-    from stackly.engine.contracts.timings import LOCAL_RETRY, LOCAL_TIMEOUT, STEP_LOOK_EVERY, STEP_RETRY
     from stackly.engine.workflows.results import local_result
     from stackly.errors import Conflict, Faulty, Unavailable
+    from stackly.temporal.steps import HEARTBEAT_TIMEOUT, STEP_ACTIVITY, STEP_CANCELLED, StepKey
+    from stackly.temporal.timings import LOCAL_RETRY, LOCAL_TIMEOUT, STEP_LOOK_EVERY, STEP_RETRY
 
 T = TypeVar("T")
 

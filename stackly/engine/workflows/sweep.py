@@ -4,8 +4,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.sweep import SweepActivities, Swept
-    from stackly.engine.contracts.timings import SWEEP_RETRY, SWEEP_TIMEOUT
     from stackly.engine.workflows.results import remote_result
+    from stackly.temporal.timings import SWEEP_RETRY, SWEEP_TIMEOUT
 
 # The next tick goes on where this one stopped: a history must not grow with the number of repositories.
 _SLOTS_MOST = 50

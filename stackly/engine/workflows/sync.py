@@ -5,8 +5,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 
 with workflow.unsafe.imports_passed_through():
     from stackly.engine.contracts.control import RefChange, SyncActivities, SyncPlan
-    from stackly.engine.contracts.timings import SYNC_RETRY, SYNC_TIMEOUT
     from stackly.engine.workflows.results import remote_result
+    from stackly.temporal.timings import SYNC_RETRY, SYNC_TIMEOUT
 
 
 @workflow.defn(name="RepoSync")

@@ -29,7 +29,10 @@ with workflow.unsafe.imports_passed_through():
         WarmupOutcome,
     )
     from stackly.engine.contracts.site import ApplyOutcome, BootOutcome, ProbeOutcome
-    from stackly.engine.contracts.timings import (
+    from stackly.engine.workflows.board import Phases, at, local
+    from stackly.engine.workflows.stepping import AgentLost, Place, StepCancelled, StepFailed, StepGone, run_step
+    from stackly.errors import StacklyError
+    from stackly.temporal.timings import (
         EDGE_PATIENCE,
         EDGE_PICKUP,
         ENROL_PATIENCE,
@@ -38,9 +41,6 @@ with workflow.unsafe.imports_passed_through():
         SITE_PICKUP,
         TEARDOWN_PATIENCE,
     )
-    from stackly.engine.workflows.board import Phases, at, local
-    from stackly.engine.workflows.stepping import AgentLost, Place, StepCancelled, StepFailed, StepGone, run_step
-    from stackly.errors import StacklyError
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from stackly.agents import service as agents
 from stackly.db import Session, Transactions
-from stackly.engine.contracts.steps import StepKey
 from stackly.ids import new_id
 from stackly.runs import steps
+from stackly.temporal.steps import StepKey
 
 STATE_OF = {
     "version": 4,

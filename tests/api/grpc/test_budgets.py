@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from stackly.db import Transactions
-from stackly.engine.contracts.steps import RESULT_CAP_BYTES
 from stackly.runs import budget_store
 from stackly.runs.budgets import A_RUN, AT_ONCE, LINE_BYTES, Amount
+from stackly.temporal.steps import RESULT_CAP_BYTES
 from stackly.wire import gateway_pb2 as wire
 from tests.api.grpc.conftest import Connect, Doors
 from tests.api.grpc.rows import World, expect, sql

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.gateway import Gateway
-from stackly.engine.contracts.steps import StepKey
 from stackly.errors import Conflict, Invalid, NotFound
+from stackly.temporal.steps import StepKey
 from stackly.wire import gateway_pb2 as wire
 from tests.api.grpc.conftest import Connect, Doors
 from tests.api.grpc.rows import GIVEN, World, expect, sql, terraform_state

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackly.db import Transactions
-from stackly.engine.contracts.steps import StepKey
 from stackly.runs import steps
 from stackly.runs.steps import Seen, StepId
 from stackly.stacks.versions import StateUnreadable, read_head
+from stackly.temporal.steps import StepKey
 from tests.api.grpc.rows import World, expect, sql
 
 TTL = timedelta(seconds=30)

@@ -11,8 +11,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from agent.gateway import Identity
 from stackly.api.grpc.relay import SERVICE
 from stackly.api.grpc.tokens import TaskTokens
-from stackly.engine.contracts.steps import CONTROL_QUEUE, edge_queue, site_queue, teardown_queue
 from stackly.ids import new_id
+from stackly.temporal.steps import CONTROL_QUEUE, edge_queue, site_queue, teardown_queue
 from tests.api.grpc.conftest import Doors
 from tests.api.grpc.relaying import Line, line, poll, until
 from tests.api.grpc.rows import World, make_world, sql

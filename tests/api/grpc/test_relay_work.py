@@ -19,7 +19,7 @@ from stackly.agents import service as agents
 from stackly.agents.authority import Authority
 from stackly.api.grpc.tokens import TaskTokens
 from stackly.db import Transactions
-from stackly.engine.contracts.steps import edge_queue
+from stackly.temporal.steps import edge_queue
 from tests.api.grpc.conftest import Doors
 from tests.api.grpc.far import far
 from tests.api.grpc.process import configured, running

@@ -6,11 +6,11 @@ from datetime import timedelta
 from stackly import clock, log
 from stackly.agents import store as agents
 from stackly.db import Session, Transactions
-from stackly.engine.contracts.steps import STEP_GRACE, STEP_MARGIN, STEP_TTL
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.ids import AgentId
 from stackly.runs import steps
+from stackly.temporal.steps import STEP_GRACE, STEP_MARGIN, STEP_TTL
 
 _log = log.get("engine")
 

@@ -1,4 +1,4 @@
-"""`python -m stackly.engine.dispatcher`: outbox, admission ticks, reconciler, reaper, sweeps. Any number of them."""
+"""`python -m stackly.control.dispatcher`: outbox, admission ticks, reconciler, reaper, sweeps. Any number of them."""
 
 import asyncio
 import contextlib
@@ -9,21 +9,21 @@ from functools import partial
 
 from stackly import db, ids, log
 from stackly.agents import service as agents
+from stackly.control.dispatcher.outbox import BATCH, Dispatch, drain
+from stackly.control.dispatcher.reaper import Reaper
+from stackly.control.dispatcher.schedules import ensure_sweep
+from stackly.control.reconciler import expire, reconcile, sweep_obligations
 from stackly.db import Transactions
 from stackly.engine import acts, loose
 from stackly.engine.admission import Limits, admit
-from stackly.engine.dispatcher.outbox import BATCH, Dispatch, drain
-from stackly.engine.dispatcher.reaper import Reaper
-from stackly.engine.dispatcher.reconciler import expire, reconcile, sweep_obligations
-from stackly.engine.dispatcher.schedules import ensure_sweep
 from stackly.engine.policies import PolicyBook
-from stackly.engine.process import settings_of, until_signal
-from stackly.engine.temporal import account_id, client
+from stackly.engine.process import account_id, settings_of, until_signal
 from stackly.events import inbox
 from stackly.runs import queue
 from stackly.secrets import Keyring
 from stackly.settings import Settings
 from stackly.stacks import code_store
+from stackly.temporal.client import client
 
 _log = log.get("engine")
 

@@ -4,12 +4,11 @@ from contextlib import suppress
 from datetime import timedelta
 
 from stackly import db, log
+from stackly.control.dispatcher import bells
+from stackly.control.dispatcher.carrying import Carrier, carrier
+from stackly.control.dispatcher.outbox import Dispatch
 from stackly.db import Session
 from stackly.engine import acts, expecting, teardowns
-from stackly.engine.contracts.steps import run_workflow_id, test_workflow_id
-from stackly.engine.dispatcher import bells
-from stackly.engine.dispatcher.carrying import Carrier, carrier
-from stackly.engine.dispatcher.outbox import Dispatch
 from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.runs import queue, store
@@ -19,6 +18,7 @@ from stackly.runs.queue import Carried
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
 from stackly.teardown.model import Obligation
+from stackly.temporal.steps import run_workflow_id, test_workflow_id
 
 _log = log.get("engine")
 

@@ -25,8 +25,8 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from stackly.engine.sealed import ENCODING, is_sealed, refused
 from stackly.errors import Faulty, StacklyError
+from stackly.temporal.sealed import ENCODING, is_sealed, refused
 
 _CIPHER = b"AES256-GCM"
 _NONCE_BYTES = 12

@@ -7,12 +7,9 @@ from contextlib import asynccontextmanager
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from stackly.accounts import service as accounts
-from stackly.db import Transactions
-from stackly.engine.codec import AccountKeys, EncryptedPayloads
-from stackly.engine.sealed import data_converter
-from stackly.errors import Unavailable
 from stackly.secrets import KeySource
+from stackly.temporal.codec import AccountKeys, EncryptedPayloads
+from stackly.temporal.sealed import data_converter
 
 # A client that connects and ends at once aborts the process now and then: sdk-python issue 300. Half a breath helps.
 _SETTLE_S = 0.3
@@ -30,16 +27,6 @@ async def connect_patiently(address: str, namespace: str, keys: KeySource, accou
         try:
             return await connect(address, namespace, keys, account)
         except (RPCError, RuntimeError, OSError):
-            await asyncio.sleep(_SETTLE_S)
-
-
-async def account_id(transactions: Transactions, name: str) -> str:
-    """The account this process serves; keys go by its id. Tries until Postgres answers."""
-    while True:
-        try:
-            async with transactions() as session:
-                return (await accounts.ensure_account(session, name)).id
-        except Unavailable:
             await asyncio.sleep(_SETTLE_S)
 
 

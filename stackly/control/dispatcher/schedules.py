@@ -17,9 +17,9 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from stackly import log
-from stackly.engine.contracts.steps import CONTROL_QUEUE
+from stackly.control.dispatcher import bells
 from stackly.engine.contracts.sweep import sweep_schedule_id
-from stackly.engine.dispatcher import bells
+from stackly.temporal.steps import CONTROL_QUEUE
 
 _log = log.get("engine")
 

@@ -1,4 +1,4 @@
-"""`python -m stackly.engine.worker`: the control worker: workflows, and the control plane's own activities."""
+"""`python -m stackly.control.worker`: the control worker: workflows, and the control plane's own activities."""
 
 import asyncio
 from datetime import timedelta
@@ -13,10 +13,8 @@ from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.sweep import Sweeping, Sweeps
 from stackly.engine.activities.sync import Source, Sync
 from stackly.engine.activities.tests import Tests
-from stackly.engine.contracts.steps import CONTROL_QUEUE
 from stackly.engine.policies import PolicyBook
-from stackly.engine.process import github_of, settings_of, until_signal
-from stackly.engine.temporal import account_id, client
+from stackly.engine.process import account_id, github_of, settings_of, until_signal
 from stackly.engine.upstream import Access, Looks
 from stackly.engine.workflows.look import LookWorkflow
 from stackly.engine.workflows.run import RunWorkflow
@@ -28,6 +26,8 @@ from stackly.git.runner import Runner
 from stackly.secrets import Keyring
 from stackly.settings import Settings
 from stackly.storage import Store
+from stackly.temporal.client import client
+from stackly.temporal.steps import CONTROL_QUEUE
 
 _log = log.get("engine")
 

@@ -8,10 +8,10 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from stackly.engine.contracts.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id, test_workflow_id
+from stackly.control.dispatcher.carrying import Carrier, carrier
 from stackly.engine.contracts.sweep import look_workflow_id
-from stackly.engine.dispatcher.carrying import Carrier, carrier
 from stackly.events.model import Bell
+from stackly.temporal.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id, test_workflow_id
 
 # Starts and signals only, and none may block the others (ENGINE rule 20).
 DEADLINE = timedelta(seconds=2)

@@ -7,10 +7,10 @@ from datetime import timedelta
 from temporalio.client import Client
 
 from stackly import log
+from stackly.control.dispatcher.bells import ACTS
 from stackly.db import Transactions
 from stackly.engine import acts
 from stackly.engine.admission import Limits, admit
-from stackly.engine.dispatcher.bells import ACTS
 from stackly.engine.policies import PolicyBook
 from stackly.errors import Invalid, StacklyError
 from stackly.events import store

@@ -7,8 +7,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from stackly.engine.contracts.steps import CONTROL_QUEUE
-from stackly.engine.sealed import UNSEALED
+from stackly.temporal.sealed import UNSEALED
+from stackly.temporal.steps import CONTROL_QUEUE
 
 
 class Carrier(StrEnum):
