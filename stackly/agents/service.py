@@ -111,13 +111,17 @@ async def _lifetime(session: Session, agent: Agent, deadline_of: DeadlineOf) -> 
 async def heartbeat(
     session: Session, agent: str, *, incarnation: str, version: str, capabilities: Mapping[str, Any], polling: bool
 ) -> Agent:
-    """Note that it lives. Whoever waits for it is rung when it comes online. Raises: AgentNotFound."""
+    """Note that it lives. Whoever waits for it is rung when it comes online. Raises: AgentNotFound.
+
+    A site agent that comes with its certificate needs no token: one that was made for its start, and not used, is void.
+    """
     found, came = await store.beat(
         session, agent, incarnation=incarnation, version=version, capabilities=capabilities, polling=polling
     )
     if came and found.role is Role.EDGE:
         await events.ring(session, Bell.TEST_RING, f"{found.run}/{found.test}")
     elif came:
+        await store.void_enrolments(session, agent)
         await events.ring(session, Bell.ADMIT, found.account)
     return found
 

@@ -141,6 +141,14 @@ async def spend_enrolment(session: Session, digest: str) -> AgentId | None:
     return None if agent is None else AgentId(agent)
 
 
+async def void_enrolments(session: Session, agent: str) -> None:
+    """Tokens of this agent that nobody used are nobody's."""
+    await session.execute(
+        text("UPDATE enrolments SET expires_at = clock_timestamp() WHERE agent = :agent AND used_at IS NULL"),
+        {"agent": agent},
+    )
+
+
 async def certify(
     session: Session, agent: str, *, certificate: str, version: str, capabilities: Mapping[str, Any]
 ) -> Agent:

@@ -69,6 +69,17 @@ async def test_a_beat_that_changes_nothing_rings_nobody(transactions: Transactio
         assert (await session.execute(text("SELECT count(*) FROM outbox"))).scalar_one() == 1
 
 
+async def test_a_token_that_its_agent_did_not_need_is_void(transactions: Transactions, account: str) -> None:
+    """A token is made at each start; one that still has its certificate comes online without it."""
+    async with transactions() as session:
+        before = await service.create_site_agent(session, account, "a", {})
+        other = await service.create_site_agent(session, account, "b", {})
+    await online(transactions, account, "a", "local")
+    async with transactions() as session:
+        assert await store.spend_enrolment(session, service.digest_of(before.token)) is None
+        assert await store.spend_enrolment(session, service.digest_of(other.token)) == other.agent.id
+
+
 async def test_accounts_do_not_see_each_other(transactions: Transactions, account: str) -> None:
     agent = await online(transactions, account, "a", "local")
     async with transactions() as session:
