@@ -31,8 +31,7 @@ class Denial(BaseModel):
 def _view(row: Json) -> ApprovalView:
     plan = planned.shown(row["spec"])
     own = {name: value for name, value in row.items() if name != "spec"}
-    approved = sum(v["value"] == "approve" for v in row["votes"])
-    return ApprovalView(approved=approved, plan=PlanView(**plan) if plan else None, **own)
+    return ApprovalView(plan=PlanView(**plan) if plan else None, **own)
 
 
 @router.get("")

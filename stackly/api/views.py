@@ -181,6 +181,8 @@ class ApprovalView(View):
     created_at: Time
     expires_at: Time
     plan: PlanView | None = None
+    still_needed: int | None = Field(default=None, description="How many different people have still to approve it.")
+    why: list[str] = Field(default=[], description="Why so many, and whose approval does not count.")
 
 
 class EventView(View):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from stackly.ids import IdentityId, RunId
+from stackly.policy.model import VoteFact
 
 DEFAULT_EXPIRY = timedelta(days=7)
 
@@ -33,3 +34,6 @@ class Vote:
     value: str  # approve, deny
     reason: str | None
     at: datetime
+
+    def fact(self, digest: str | None) -> VoteFact:
+        return VoteFact(self.login, self.groups, self.value, self.roles, digest, self.at)

@@ -10,6 +10,7 @@ from stackly.cli.exits import CommandFailed, Exit
 from stackly.cli.lean import group
 from stackly.cli.screen import planned
 from stackly.cli.speech import facts, field, short, table
+from stackly.words import counted
 
 Json = dict[str, Any]
 app = group("approval", "What waits for a person.")
@@ -30,6 +31,8 @@ def show(approval: Json) -> str:
             ("commit", f"{approval['branch']} @ {short(approval['commit'])}"),
             ("status", approval["status"]),
             ("approved", f"{approval['approved']} of {approval['needed']}"),
+            ("still needed", _still(approval.get("still_needed"))),
+            *((("why" if n == 0 else ""), why) for n, why in enumerate(approval.get("why") or ())),
             ("by groups", ", ".join(approval["groups"])),
             ("policy", approval["policy"]),
             ("reason", approval["reason"]),
@@ -44,6 +47,12 @@ def show(approval: Json) -> str:
     would = "\n".join(["its plan would", *(f"  {line}" for line in planned(approval.get("plan")))])
     would = would if approval.get("plan") else ""
     return "\n\n".join(p for p in (said, would, table(["WHO", "VOTE", "AT", "REASON"], votes), asked) if p)
+
+
+def _still(people: int | None) -> str | None:
+    if people is None:
+        return None
+    return counted(people, "more person", "more people") if people else "nobody: the next decision lets it go on"
 
 
 @command(app, "list")

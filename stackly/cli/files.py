@@ -175,7 +175,7 @@ def run(call: Invocation, file: Annotated[Path, typer.Argument(help="A suite, in
 @command(policy_app, "lint")
 def lint(
     call: Invocation,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or directories of *.hcl.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, or directories of *.hcl.")],
 ) -> None:
     """Check policy files; every problem of each is listed with file:line:column."""
     from stackly.cli.policy_lint import policy_lint  # late: the other commands here read no policies

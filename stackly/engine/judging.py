@@ -12,7 +12,7 @@ from stackly.events import store as events
 from stackly.events.model import DecisionRecord, EventName
 from stackly.ids import DecisionId
 from stackly.policy import evaluate
-from stackly.policy.model import Decision, Facts, Policy, VoteFact
+from stackly.policy.model import Decision, Facts, Policy
 from stackly.runs import planned
 from stackly.runs.model import Run
 
@@ -38,7 +38,7 @@ def facts_for(run: Run, *, now: datetime, digest: str | None, votes: Sequence[Vo
         expected_duration_s=spec.get("expected_duration_s"),
         digest=digest,
         requested_at=run.created_at,
-        votes=tuple(VoteFact(v.login, v.groups, v.value, v.roles, digest, v.at) for v in votes),
+        votes=tuple(vote.fact(digest) for vote in votes),
     )
 
 

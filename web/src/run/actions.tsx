@@ -78,6 +78,12 @@ function Vote({ run }: { run: Run }) {
         {approval.approved} of {plural(approval.needed, "approval")}, asked by policy {approval.policy || "–"}
         {approval.groups.length > 0 && <>; from {approval.groups.join(" or ")}</>}; expires <time dateTime={approval.expires_at}>{moment(approval.expires_at)}</time>
       </p>
+      {approval.still_needed ? (
+        <div>
+          {approval.still_needed === 1 ? "1 more person" : `${approval.still_needed} more people`} still needed
+          {approval.why.map((why) => <div className="quiet" key={why}>{why}</div>)}
+        </div>
+      ) : null}
       <p className="quiet">Bound to digest <code className="digest">{approval.digest}</code></p>
       {approval.votes.length > 0 && (
         <ul className="votes">{approval.votes.map((v) => <li key={v.login + v.at}><Mark name={v.value} /> {v.login} {v.reason && <q>{v.reason}</q>}</li>)}</ul>
