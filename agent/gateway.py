@@ -221,10 +221,10 @@ class Gateway:
         reply = await self._ask(lambda t: self._stub.ReportGone(request, timeout=t))
         return [(o.run, o.test, o.epoch) for o in reply.current]
 
-    async def list_owners(self) -> set[tuple[str, str]]:
-        """(run, test) of what must not be reaped, as it is now."""
+    async def list_owners(self) -> dict[tuple[str, str], bool]:
+        """What must not be reaped, as it is now. Shape: (run, test) -> whether it has ended, and its state has not."""
         reply = await self._ask(lambda t: self._stub.ListOwners(wire.ListOwnersRequest(), timeout=t))
-        return {(o.run, o.test) for o in reply.current}
+        return {(o.run, o.test): o.ended for o in reply.current}
 
     async def issue_enrolment(self, key: StepKey, machine: str) -> Enrolment:
         request = wire.IssueEnrolmentRequest(run=key.run, test=key.test, epoch=key.epoch, machine=machine)

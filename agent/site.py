@@ -1,7 +1,7 @@
 """What a site agent does, one method per step: Terraform, machines, inventory."""
 
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from stackly.engine.contracts.site import (
     RemoveInput,
     RemoveOutcome,
 )
-from stackly.errors import Unavailable
+from stackly.errors import StacklyError, Unavailable, reason_of
 from stackly.temporal.steps import STEP_GRACE, StepKey
 
 _log = log.get("agent.site")
@@ -225,22 +225,28 @@ class SiteWork:
 
     async def tidy(
         self,
-        owners: Callable[[], Awaitable[Collection[tuple[str, str]]]],
+        owners: Callable[[], Awaitable[Mapping[tuple[str, str], bool]]],
         running: Callable[[], Collection[StepKey]] = tuple,
     ) -> list[str]:
         """Delete the directories of runs that are over: of those that planned and never applied. What lives stays.
 
-        So does one whose step runs here, also between two of its processes, and when its run has ended meanwhile.
+        So does one whose step runs here, also between two of its processes, and when its run has ended meanwhile; and,
+        until its state is gone, one in which a change began: nothing else may know what it made.
+        Shape: `owners` as `Gateway.list_owners`.
         """
         # Listed before asking: what begins while the answer is on its way is not among them.
         quiet = [each for each in workdir.run_directories(self._home) if not workdir.occupants(each.root)]
-        current = await owners() if quiet else ()
-        gone = [each for each in quiet if (each.owner.run, each.owner.test) not in current]
+        current = await owners() if quiet else {}
+        gone = [each for each in quiet if _is_over(each, current.get((each.owner.run, each.owner.test)))]
         deleted = []
         for each in gone:
             if (each.owner.run, each.owner.test) in {(key.run, key.test) for key in running()}:
                 continue
-            await workdir.discard(each)
+            try:
+                await workdir.discard(each)
+            except (OSError, StacklyError) as e:  # one that cannot be deleted keeps no other
+                _log.warning("directory.not_deleted", owner=str(each.owner), reason=reason_of(e))
+                continue
             deleted.append(str(each.owner))
             _log.info("directory.deleted", owner=str(each.owner))
         return deleted
@@ -259,3 +265,8 @@ class SiteWork:
             entry = enrolment_entry(context.key, machine.name, machine.internal_ip, enrolment, self._settings.edge_home)
             found[machine.name] = cloud_config(entry)
         return found
+
+
+def _is_over(work: workdir.RunDirectory, ended: bool | None) -> bool:
+    """Whether nothing there is needed. Shape: `ended` as `Gateway.list_owners` has it, None where it has nothing."""
+    return ended is None or (ended and not work.change.exists())

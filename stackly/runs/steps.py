@@ -98,9 +98,12 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
+    """Shape: `ended` counts for its state alone, which holds something yet."""
+
     run: str
     test: str
     epoch: int
+    ended: bool
 
 
 def _at(key: StepKey) -> dict[str, Any]:
@@ -306,18 +309,20 @@ async def owners(session: Session, agent: str) -> list[Owner]:
     """What the agent must not reap: its open runs and tests, and every state of its target that is not yet gone."""
     rows = await session.execute(
         text(
-            "SELECT o.id, '' AS test, coalesce(o.epoch, 0) FROM operations o WHERE o.agent = :agent"
-            " AND o.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
-            " UNION SELECT t.operation, t.test, coalesce(s.epoch, 0) FROM tests t"
+            "SELECT run, test, max(epoch), bool_and(ended) FROM ("
+            " SELECT o.id AS run, '' AS test, coalesce(o.epoch, 0) AS epoch, false AS ended FROM operations o"
+            " WHERE o.agent = :agent AND o.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+            " UNION ALL SELECT t.operation, t.test, coalesce(s.epoch, 0), false FROM tests t"
             " LEFT JOIN stack_states s ON s.id = t.state WHERE t.agent = :agent"
             " AND t.status NOT IN ('succeeded','failed','cancelled')"
-            " UNION SELECT coalesce(s.parent_operation, s.holder), coalesce(s.test, ''), s.epoch FROM stack_states s"
-            " WHERE s.agent = :agent AND s.status NOT IN ('destroyed','waived')"
+            " UNION ALL SELECT coalesce(s.parent_operation, s.holder), coalesce(s.test, ''), s.epoch, true"
+            " FROM stack_states s WHERE s.agent = :agent AND s.status NOT IN ('destroyed','waived')"
             " AND coalesce(s.parent_operation, s.holder) IS NOT NULL"
+            ") AS owners GROUP BY run, test"
         ),
         {"agent": agent},
     )
-    return [Owner(run, test, epoch) for run, test, epoch in rows.all()]
+    return [Owner(*row) for row in rows.all()]
 
 
 @dataclass(slots=True)

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astackly/wire/gateway.proto\x12\x12stackly.gateway.v1\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"a\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x16\n\x0epublic_key_pem\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x19\n\x11\x63\x61pabilities_json\x18\x04 \x01(\t\"\x98\x02\n\nEnrolReply\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x05 \x01(\x0c\x12\x17\n\x0fgateway_address\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x08 \x01(\t\x12\x11\n\tkeys_json\x18\t \x01(\t\x12\x18\n\x10\x63redentials_json\x18\n \x01(\t\x12\x0b\n\x03run\x18\x0b \x01(\t\x12\x0c\n\x04test\x18\x0c \x01(\t\x12\x0f\n\x07machine\x18\r \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x0e \x01(\tJ\x04\x08\x07\x10\x08R\x10temporal_address\"|\n\x10HeartbeatRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x19\n\x11\x63\x61pabilities_json\x18\x03 \x01(\t\x12\x0f\n\x07polling\x18\x04 \x01(\x08\x12\x16\n\x0einventory_json\x18\x05 \x01(\t\"4\n\x0eHeartbeatReply\x12\x0f\n\x07revoked\x18\x01 \x01(\x08\x12\x11\n\ttest_over\x18\x02 \x01(\x08\"R\n\x07StepKey\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"Q\n\x10\x42\x65ginStepRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"\xaa\x01\n\x0e\x42\x65ginStepReply\x12\x30\n\x07verdict\x18\x01 \x01(\x0e\x32\x1f.stackly.gateway.v1.StepVerdict\x12\x14\n\x0coutcome_json\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12,\n\x07refusal\x18\x04 \x01(\x0e\x32\x1b.stackly.gateway.v1.Refusal\x12\x12\n\ninput_json\x18\x05 \x01(\t\"Q\n\x10RenewStepRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"8\n\x0eRenewStepReply\x12\x0c\n\x04held\x18\x01 \x01(\x08\x12\x18\n\x10\x63\x61ncel_requested\x18\x02 \x01(\x08\"\x9d\x01\n\x0e\x45ndStepRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x14\n\x0coutcome_json\x18\x03 \x01(\t\x12\x36\n\x0cinterruption\x18\x04 \x01(\x0e\x32 .stackly.gateway.v1.Interruption\"\x1e\n\x0c\x45ndStepReply\x12\x0e\n\x06stored\x18\x01 \x01(\x08\"(\n\x11ReportGoneRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\"1\n\x05Owner\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"h\n\x0fReportGoneReply\x12)\n\x04gone\x18\x01 \x03(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12*\n\x07\x63urrent\x18\x02 \x03(\x0b\x32\x19.stackly.gateway.v1.Owner\"\x13\n\x11ListOwnersRequest\"=\n\x0fListOwnersReply\x12*\n\x07\x63urrent\x18\x01 \x03(\x0b\x32\x19.stackly.gateway.v1.Owner\"R\n\x15IssueEnrolmentRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07machine\x18\x04 \x01(\t\"]\n\x13IssueEnrolmentReply\x12\r\n\x05token\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x15\n\renrol_address\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x04 \x01(\x0c\";\n\x0fReadTreeRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"<\n\x10ReadStateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"K\n\x11WriteStateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"D\n\x0fWriteStateReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07rescued\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x07LogLine\x12\t\n\x01n\x18\x01 \x01(\x03\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\r\n\x05level\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"\x8c\x01\n\x05Point\x12\x0e\n\x06sample\x18\x01 \x01(\x05\x12\x0e\n\x06second\x18\x02 \x01(\x05\x12\x0b\n\x03tps\x18\x03 \x01(\x01\x12\x17\n\nlatency_ms\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06p95_ms\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x05\x42\r\n\x0b_latency_msB\t\n\x07_p95_ms\"\x91\x01\n\rAppendRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12*\n\x05lines\x18\x04 \x03(\x0b\x32\x1b.stackly.gateway.v1.LogLine\x12)\n\x06points\x18\x05 \x03(\x0b\x32\x19.stackly.gateway.v1.Point\"\r\n\x0b\x41ppendReply\"o\n\x12PutArtifactRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"-\n\x10PutArtifactReply\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03*e\n\x0bStepVerdict\x12\x1c\n\x18STEP_VERDICT_UNSPECIFIED\x10\x00\x12\x0b\n\x07GRANTED\x10\x01\x12\n\n\x06\x41TTACH\x10\x02\x12\x08\n\x04\x44ONE\x10\x03\x12\x08\n\x04GONE\x10\x04\x12\x0b\n\x07REFUSED\x10\x05*l\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\r\n\tCANCELLED\x10\x01\x12\x08\n\x04OVER\x10\x02\x12\x0f\n\x0bSTALE_EPOCH\x10\x03\x12\x0e\n\nUNEXPECTED\x10\x04\x12\x0e\n\nLOST_LEASE\x10\x05*F\n\x0cInterruption\x12\x1c\n\x18INTERRUPTION_UNSPECIFIED\x10\x00\x12\x0b\n\x07STOPPED\x10\x01\x12\x0b\n\x07\x43UT_OFF\x10\x02\x32\xf0\x08\n\x0c\x41gentGateway\x12I\n\x05\x45nrol\x12 .stackly.gateway.v1.EnrolRequest\x1a\x1e.stackly.gateway.v1.EnrolReply\x12U\n\tHeartbeat\x12$.stackly.gateway.v1.HeartbeatRequest\x1a\".stackly.gateway.v1.HeartbeatReply\x12U\n\tBeginStep\x12$.stackly.gateway.v1.BeginStepRequest\x1a\".stackly.gateway.v1.BeginStepReply\x12U\n\tRenewStep\x12$.stackly.gateway.v1.RenewStepRequest\x1a\".stackly.gateway.v1.RenewStepReply\x12O\n\x07\x45ndStep\x12\".stackly.gateway.v1.EndStepRequest\x1a .stackly.gateway.v1.EndStepReply\x12X\n\nReportGone\x12%.stackly.gateway.v1.ReportGoneRequest\x1a#.stackly.gateway.v1.ReportGoneReply\x12X\n\nListOwners\x12%.stackly.gateway.v1.ListOwnersRequest\x1a#.stackly.gateway.v1.ListOwnersReply\x12\x64\n\x0eIssueEnrolment\x12).stackly.gateway.v1.IssueEnrolmentRequest\x1a\'.stackly.gateway.v1.IssueEnrolmentReply\x12L\n\x08ReadTree\x12#.stackly.gateway.v1.ReadTreeRequest\x1a\x19.stackly.gateway.v1.Chunk0\x01\x12N\n\tReadState\x12$.stackly.gateway.v1.ReadStateRequest\x1a\x19.stackly.gateway.v1.Chunk0\x01\x12Z\n\nWriteState\x12%.stackly.gateway.v1.WriteStateRequest\x1a#.stackly.gateway.v1.WriteStateReply(\x01\x12L\n\x06\x41ppend\x12!.stackly.gateway.v1.AppendRequest\x1a\x1f.stackly.gateway.v1.AppendReply\x12]\n\x0bPutArtifact\x12&.stackly.gateway.v1.PutArtifactRequest\x1a$.stackly.gateway.v1.PutArtifactReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astackly/wire/gateway.proto\x12\x12stackly.gateway.v1\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"a\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x16\n\x0epublic_key_pem\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x19\n\x11\x63\x61pabilities_json\x18\x04 \x01(\t\"\x98\x02\n\nEnrolReply\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x05 \x01(\x0c\x12\x17\n\x0fgateway_address\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x08 \x01(\t\x12\x11\n\tkeys_json\x18\t \x01(\t\x12\x18\n\x10\x63redentials_json\x18\n \x01(\t\x12\x0b\n\x03run\x18\x0b \x01(\t\x12\x0c\n\x04test\x18\x0c \x01(\t\x12\x0f\n\x07machine\x18\r \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x0e \x01(\tJ\x04\x08\x07\x10\x08R\x10temporal_address\"|\n\x10HeartbeatRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x19\n\x11\x63\x61pabilities_json\x18\x03 \x01(\t\x12\x0f\n\x07polling\x18\x04 \x01(\x08\x12\x16\n\x0einventory_json\x18\x05 \x01(\t\"4\n\x0eHeartbeatReply\x12\x0f\n\x07revoked\x18\x01 \x01(\x08\x12\x11\n\ttest_over\x18\x02 \x01(\x08\"R\n\x07StepKey\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"Q\n\x10\x42\x65ginStepRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"\xaa\x01\n\x0e\x42\x65ginStepReply\x12\x30\n\x07verdict\x18\x01 \x01(\x0e\x32\x1f.stackly.gateway.v1.StepVerdict\x12\x14\n\x0coutcome_json\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12,\n\x07refusal\x18\x04 \x01(\x0e\x32\x1b.stackly.gateway.v1.Refusal\x12\x12\n\ninput_json\x18\x05 \x01(\t\"Q\n\x10RenewStepRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"8\n\x0eRenewStepReply\x12\x0c\n\x04held\x18\x01 \x01(\x08\x12\x18\n\x10\x63\x61ncel_requested\x18\x02 \x01(\x08\"\x9d\x01\n\x0e\x45ndStepRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x14\n\x0coutcome_json\x18\x03 \x01(\t\x12\x36\n\x0cinterruption\x18\x04 \x01(\x0e\x32 .stackly.gateway.v1.Interruption\"\x1e\n\x0c\x45ndStepReply\x12\x0e\n\x06stored\x18\x01 \x01(\x08\"(\n\x11ReportGoneRequest\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\"@\n\x05Owner\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\r\n\x05\x65nded\x18\x04 \x01(\x08\"h\n\x0fReportGoneReply\x12)\n\x04gone\x18\x01 \x03(\x0b\x32\x1b.stackly.gateway.v1.StepKey\x12*\n\x07\x63urrent\x18\x02 \x03(\x0b\x32\x19.stackly.gateway.v1.Owner\"\x13\n\x11ListOwnersRequest\"=\n\x0fListOwnersReply\x12*\n\x07\x63urrent\x18\x01 \x03(\x0b\x32\x19.stackly.gateway.v1.Owner\"R\n\x15IssueEnrolmentRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07machine\x18\x04 \x01(\t\"]\n\x13IssueEnrolmentReply\x12\r\n\x05token\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x15\n\renrol_address\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x04 \x01(\x0c\";\n\x0fReadTreeRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"<\n\x10ReadStateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"K\n\x11WriteStateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"D\n\x0fWriteStateReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07rescued\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x07LogLine\x12\t\n\x01n\x18\x01 \x01(\x03\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\r\n\x05level\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"\x8c\x01\n\x05Point\x12\x0e\n\x06sample\x18\x01 \x01(\x05\x12\x0e\n\x06second\x18\x02 \x01(\x05\x12\x0b\n\x03tps\x18\x03 \x01(\x01\x12\x17\n\nlatency_ms\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06p95_ms\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x05\x42\r\n\x0b_latency_msB\t\n\x07_p95_ms\"\x91\x01\n\rAppendRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12*\n\x05lines\x18\x04 \x03(\x0b\x32\x1b.stackly.gateway.v1.LogLine\x12)\n\x06points\x18\x05 \x03(\x0b\x32\x19.stackly.gateway.v1.Point\"\r\n\x0b\x41ppendReply\"o\n\x12PutArtifactRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04test\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"-\n\x10PutArtifactReply\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03*e\n\x0bStepVerdict\x12\x1c\n\x18STEP_VERDICT_UNSPECIFIED\x10\x00\x12\x0b\n\x07GRANTED\x10\x01\x12\n\n\x06\x41TTACH\x10\x02\x12\x08\n\x04\x44ONE\x10\x03\x12\x08\n\x04GONE\x10\x04\x12\x0b\n\x07REFUSED\x10\x05*l\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\r\n\tCANCELLED\x10\x01\x12\x08\n\x04OVER\x10\x02\x12\x0f\n\x0bSTALE_EPOCH\x10\x03\x12\x0e\n\nUNEXPECTED\x10\x04\x12\x0e\n\nLOST_LEASE\x10\x05*F\n\x0cInterruption\x12\x1c\n\x18INTERRUPTION_UNSPECIFIED\x10\x00\x12\x0b\n\x07STOPPED\x10\x01\x12\x0b\n\x07\x43UT_OFF\x10\x02\x32\xf0\x08\n\x0c\x41gentGateway\x12I\n\x05\x45nrol\x12 .stackly.gateway.v1.EnrolRequest\x1a\x1e.stackly.gateway.v1.EnrolReply\x12U\n\tHeartbeat\x12$.stackly.gateway.v1.HeartbeatRequest\x1a\".stackly.gateway.v1.HeartbeatReply\x12U\n\tBeginStep\x12$.stackly.gateway.v1.BeginStepRequest\x1a\".stackly.gateway.v1.BeginStepReply\x12U\n\tRenewStep\x12$.stackly.gateway.v1.RenewStepRequest\x1a\".stackly.gateway.v1.RenewStepReply\x12O\n\x07\x45ndStep\x12\".stackly.gateway.v1.EndStepRequest\x1a .stackly.gateway.v1.EndStepReply\x12X\n\nReportGone\x12%.stackly.gateway.v1.ReportGoneRequest\x1a#.stackly.gateway.v1.ReportGoneReply\x12X\n\nListOwners\x12%.stackly.gateway.v1.ListOwnersRequest\x1a#.stackly.gateway.v1.ListOwnersReply\x12\x64\n\x0eIssueEnrolment\x12).stackly.gateway.v1.IssueEnrolmentRequest\x1a\'.stackly.gateway.v1.IssueEnrolmentReply\x12L\n\x08ReadTree\x12#.stackly.gateway.v1.ReadTreeRequest\x1a\x19.stackly.gateway.v1.Chunk0\x01\x12N\n\tReadState\x12$.stackly.gateway.v1.ReadStateRequest\x1a\x19.stackly.gateway.v1.Chunk0\x01\x12Z\n\nWriteState\x12%.stackly.gateway.v1.WriteStateRequest\x1a#.stackly.gateway.v1.WriteStateReply(\x01\x12L\n\x06\x41ppend\x12!.stackly.gateway.v1.AppendRequest\x1a\x1f.stackly.gateway.v1.AppendReply\x12]\n\x0bPutArtifact\x12&.stackly.gateway.v1.PutArtifactRequest\x1a$.stackly.gateway.v1.PutArtifactReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stackly.wire.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STEPVERDICT']._serialized_start=2569
-  _globals['_STEPVERDICT']._serialized_end=2670
-  _globals['_REFUSAL']._serialized_start=2672
-  _globals['_REFUSAL']._serialized_end=2780
-  _globals['_INTERRUPTION']._serialized_start=2782
-  _globals['_INTERRUPTION']._serialized_end=2852
+  _globals['_STEPVERDICT']._serialized_start=2584
+  _globals['_STEPVERDICT']._serialized_end=2685
+  _globals['_REFUSAL']._serialized_start=2687
+  _globals['_REFUSAL']._serialized_end=2795
+  _globals['_INTERRUPTION']._serialized_start=2797
+  _globals['_INTERRUPTION']._serialized_end=2867
   _globals['_CHUNK']._serialized_start=50
   _globals['_CHUNK']._serialized_end=71
   _globals['_ENROLREQUEST']._serialized_start=73
@@ -64,37 +64,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTGONEREQUEST']._serialized_start=1308
   _globals['_REPORTGONEREQUEST']._serialized_end=1348
   _globals['_OWNER']._serialized_start=1350
-  _globals['_OWNER']._serialized_end=1399
-  _globals['_REPORTGONEREPLY']._serialized_start=1401
-  _globals['_REPORTGONEREPLY']._serialized_end=1505
-  _globals['_LISTOWNERSREQUEST']._serialized_start=1507
-  _globals['_LISTOWNERSREQUEST']._serialized_end=1526
-  _globals['_LISTOWNERSREPLY']._serialized_start=1528
-  _globals['_LISTOWNERSREPLY']._serialized_end=1589
-  _globals['_ISSUEENROLMENTREQUEST']._serialized_start=1591
-  _globals['_ISSUEENROLMENTREQUEST']._serialized_end=1673
-  _globals['_ISSUEENROLMENTREPLY']._serialized_start=1675
-  _globals['_ISSUEENROLMENTREPLY']._serialized_end=1768
-  _globals['_READTREEREQUEST']._serialized_start=1770
-  _globals['_READTREEREQUEST']._serialized_end=1829
-  _globals['_READSTATEREQUEST']._serialized_start=1831
-  _globals['_READSTATEREQUEST']._serialized_end=1891
-  _globals['_WRITESTATEREQUEST']._serialized_start=1893
-  _globals['_WRITESTATEREQUEST']._serialized_end=1968
-  _globals['_WRITESTATEREPLY']._serialized_start=1970
-  _globals['_WRITESTATEREPLY']._serialized_end=2038
-  _globals['_LOGLINE']._serialized_start=2040
-  _globals['_LOGLINE']._serialized_end=2101
-  _globals['_POINT']._serialized_start=2104
-  _globals['_POINT']._serialized_end=2244
-  _globals['_APPENDREQUEST']._serialized_start=2247
-  _globals['_APPENDREQUEST']._serialized_end=2392
-  _globals['_APPENDREPLY']._serialized_start=2394
-  _globals['_APPENDREPLY']._serialized_end=2407
-  _globals['_PUTARTIFACTREQUEST']._serialized_start=2409
-  _globals['_PUTARTIFACTREQUEST']._serialized_end=2520
-  _globals['_PUTARTIFACTREPLY']._serialized_start=2522
-  _globals['_PUTARTIFACTREPLY']._serialized_end=2567
-  _globals['_AGENTGATEWAY']._serialized_start=2855
-  _globals['_AGENTGATEWAY']._serialized_end=3991
+  _globals['_OWNER']._serialized_end=1414
+  _globals['_REPORTGONEREPLY']._serialized_start=1416
+  _globals['_REPORTGONEREPLY']._serialized_end=1520
+  _globals['_LISTOWNERSREQUEST']._serialized_start=1522
+  _globals['_LISTOWNERSREQUEST']._serialized_end=1541
+  _globals['_LISTOWNERSREPLY']._serialized_start=1543
+  _globals['_LISTOWNERSREPLY']._serialized_end=1604
+  _globals['_ISSUEENROLMENTREQUEST']._serialized_start=1606
+  _globals['_ISSUEENROLMENTREQUEST']._serialized_end=1688
+  _globals['_ISSUEENROLMENTREPLY']._serialized_start=1690
+  _globals['_ISSUEENROLMENTREPLY']._serialized_end=1783
+  _globals['_READTREEREQUEST']._serialized_start=1785
+  _globals['_READTREEREQUEST']._serialized_end=1844
+  _globals['_READSTATEREQUEST']._serialized_start=1846
+  _globals['_READSTATEREQUEST']._serialized_end=1906
+  _globals['_WRITESTATEREQUEST']._serialized_start=1908
+  _globals['_WRITESTATEREQUEST']._serialized_end=1983
+  _globals['_WRITESTATEREPLY']._serialized_start=1985
+  _globals['_WRITESTATEREPLY']._serialized_end=2053
+  _globals['_LOGLINE']._serialized_start=2055
+  _globals['_LOGLINE']._serialized_end=2116
+  _globals['_POINT']._serialized_start=2119
+  _globals['_POINT']._serialized_end=2259
+  _globals['_APPENDREQUEST']._serialized_start=2262
+  _globals['_APPENDREQUEST']._serialized_end=2407
+  _globals['_APPENDREPLY']._serialized_start=2409
+  _globals['_APPENDREPLY']._serialized_end=2422
+  _globals['_PUTARTIFACTREQUEST']._serialized_start=2424
+  _globals['_PUTARTIFACTREQUEST']._serialized_end=2535
+  _globals['_PUTARTIFACTREPLY']._serialized_start=2537
+  _globals['_PUTARTIFACTREPLY']._serialized_end=2582
+  _globals['_AGENTGATEWAY']._serialized_start=2870
+  _globals['_AGENTGATEWAY']._serialized_end=4006
 # @@protoc_insertion_point(module_scope)

@@ -193,14 +193,16 @@ class ReportGoneRequest(_message.Message):
     def __init__(self, incarnation: _Optional[str] = ...) -> None: ...
 
 class Owner(_message.Message):
-    __slots__ = ("run", "test", "epoch")
+    __slots__ = ("run", "test", "epoch", "ended")
     RUN_FIELD_NUMBER: _ClassVar[int]
     TEST_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     run: str
     test: str
     epoch: int
-    def __init__(self, run: _Optional[str] = ..., test: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    ended: bool
+    def __init__(self, run: _Optional[str] = ..., test: _Optional[str] = ..., epoch: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class ReportGoneReply(_message.Message):
     __slots__ = ("gone", "current")

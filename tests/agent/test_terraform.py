@@ -65,9 +65,9 @@ async def test_a_plan_that_is_not_applied_is_kept_until_its_run_is_over(site: Si
     await site.plan(module_input(context.key, machines=MACHINES), context)
     asked = []
 
-    async def owners() -> set[tuple[str, str]]:
+    async def owners() -> dict[tuple[str, str], bool]:
         asked.append(1)
-        return {(context.key.run, context.key.test)} if len(asked) == 1 else set()
+        return {(context.key.run, context.key.test): False} if len(asked) == 1 else {}
 
     assert await site.tidy(owners) == []
     (kept,) = workdir.run_directories(tmp_path / "home")
@@ -84,14 +84,33 @@ async def test_a_plan_that_is_not_applied_is_kept_until_its_run_is_over(site: Si
     assert len(asked) == 2, "nothing is asked where nothing is left"
 
 
+async def test_an_ended_run_that_holds_its_state_keeps_no_plan_and_keeps_what_it_changed(
+    site: SiteWork, tmp_path: Path
+) -> None:
+    """A plan holds values of variables; what a change left is all that anybody may know of what it made."""
+    context = context_for(bundle(main__tf=MODULE))
+    await site.plan(module_input(context.key, machines=MACHINES), context)
+    (kept,) = workdir.run_directories(tmp_path / "home")
+
+    async def owners() -> dict[tuple[str, str], bool]:
+        return {(context.key.run, context.key.test): True}
+
+    workdir.private(kept.change.parent)
+    workdir.write_private(kept.change, b"{}")
+    assert await site.tidy(owners) == []
+    kept.change.unlink()
+    assert await site.tidy(owners) == [str(kept.owner)]
+    assert no_directories(tmp_path)
+
+
 async def test_a_directory_whose_step_runs_is_left_also_when_its_run_is_over(site: SiteWork, tmp_path: Path) -> None:
     """Between two of its processes nobody lives in it."""
     context = context_for(bundle(main__tf=MODULE))
     await site.plan(module_input(context.key, machines=MACHINES), context)
     running = [context.key]
 
-    async def owners() -> set[tuple[str, str]]:
-        return set()
+    async def owners() -> dict[tuple[str, str], bool]:
+        return {}
 
     assert await site.tidy(owners, lambda: running) == []
     (kept,) = workdir.run_directories(tmp_path / "home")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ class Gateway(Transfers):
             current = await steps.owners(session, agent.id)
         return wire.ReportGoneReply(
             gone=[wire.StepKey(**g.id._asdict(), epoch=g.epoch) for g in gone],
-            current=[wire.Owner(run=o.run, test=o.test, epoch=o.epoch) for o in current],
+            current=[wire.Owner(**asdict(o)) for o in current],
         )
 
     @audited
@@ -165,7 +166,7 @@ class Gateway(Transfers):
         agent = await self.callers.agent(context)
         async with self._transactions() as session:
             current = await steps.owners(session, agent.id)
-        return wire.ListOwnersReply(current=[wire.Owner(run=o.run, test=o.test, epoch=o.epoch) for o in current])
+        return wire.ListOwnersReply(current=[wire.Owner(**asdict(o)) for o in current])
 
     @audited
     async def IssueEnrolment(  # noqa: N802

@@ -64,7 +64,7 @@ async def test_another_life_never_spawns(site: Gateway, world: World, doors: Doo
     assert (await site.begin_step(key, "two")).verdict == "GONE"
     owners = await site.report_gone("two")
     assert set(owners) == {(world.run, "", 1), (world.run, world.test, 1)}
-    assert await site.list_owners() == {(world.run, ""), (world.run, world.test)}
+    assert await site.list_owners() == {(world.run, ""): False, (world.run, world.test): False}
     assert await sql(doors.transactions, "SELECT status, gone_by FROM steps") == [("gone", "died")]
     assert ("test-ring", f"{world.run}/{world.test}") in await sql(doors.transactions, "SELECT kind, key FROM outbox")
     assert not await site.end_step(key, "one", OK)
@@ -78,8 +78,9 @@ async def test_to_ask_for_owners_ends_nothing(site: Gateway, world: World, doors
     assert await sql(doors.transactions, "SELECT status FROM steps") == [("running",)]
     await sql(doors.transactions, "UPDATE operations SET status = 'succeeded'")
     await sql(doors.transactions, "UPDATE tests SET status = 'succeeded'")
+    assert await site.list_owners() == {(world.run, ""): True, (world.run, world.test): True}, "states hold something"
     await sql(doors.transactions, "UPDATE stack_states SET status = 'destroyed'")
-    assert await site.list_owners() == set()
+    assert await site.list_owners() == {}
 
 
 async def test_a_stale_epoch_is_refused_whichever_way_it_differs(
