@@ -90,6 +90,10 @@ def pushed(platform: House) -> Iterator[Repository]:
         repo = platform.repository("attack-pusher", Path(place))
         repo.push(dict(files), "look around")
         yield repo
+        # Whose state was taken away: what their runs left is kept until their states are gone.
+        for name in ("link", "fifo"):
+            asked = platform.post(f"stacks/attack-{name}/destroy")
+            platform.ended(asked["id"])
 
 
 def _ended(platform: House, name: str) -> dict[str, Any]:

@@ -55,7 +55,12 @@ class House:
     )
 
     def start(self) -> House:
-        self.endpoints = platform.up(self.home).endpoints
+        """`stackly up`, as often as asked, each time with the same environment: what starts later inherits it."""
+        with pytest.MonkeyPatch.context() as environment:
+            environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
+            environment.setenv("STACKLY_STROPPY", str(self.recorder / "stroppy"))
+            environment.setenv("STACKLY_SANDBOX_READABLE", sys.prefix)  # the recorder's libraries
+            self.endpoints = platform.up(self.home).endpoints
         return self
 
     @property
@@ -192,12 +197,8 @@ def running(name: str) -> Iterator[House]:
     place.chmod(0o711)
     house = House(place / "home", place / "recorder")
     try:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.delenv("TF_CLI_CONFIG_FILE", raising=False)
-            environment.setenv("STACKLY_STROPPY", str(recorder.install(house.recorder)))
-            environment.setenv("STACKLY_SANDBOX_READABLE", sys.prefix)  # the recorder's libraries
-            house.start()
-        yield house
+        recorder.install(house.recorder)
+        yield house.start()
     finally:
         platform.down(house.home, wipe=True)
         shutil.rmtree(place, ignore_errors=True)

@@ -47,9 +47,11 @@ def found(secrets: Mapping[str, bytes], pieces: Iterable[Piece]) -> list[tuple[s
 
 
 def files(label: str, *roots: Path) -> Iterator[Piece]:
-    """Raw bytes, and what gzip hides."""
+    """Raw bytes, and what gzip hides. A link holds nothing: what it names lies elsewhere."""
     for root in roots:
-        for path in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file()):
+        for path in (
+            [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
+        ):
             try:
                 content = path.read_bytes()
             except OSError:

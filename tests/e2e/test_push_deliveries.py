@@ -69,7 +69,11 @@ def _story(repo: Repository, house: House, clones: Path) -> list[tuple[str, str]
     push({"three/stackly.hcl": plain("three", asking), "three/main.tf": module, "three/suite.yaml": suite}, "3", "main")
     push({"one/suite.yaml": suite.replace("clients: 4", "clients: 2")}, "one: two clients", "feature/a")
     push({"README.md": "words"}, "words only", "feature/b")
-    push({"two": None}, "two goes", "feature/b")
+    push(
+        {"two": None, "one/suite.yaml": suite.replace("clients: 4", "clients: 7")},
+        "two goes, seven clients",
+        "feature/b",
+    )
     push({"one/suite.yaml": suite}, "one: as it was", "main")
     push({"one/suite.yaml": "tests: 3\n"}, "one breaks", "broken")
     push({"one/suite.yaml": suite.replace("clients: 4", "clients: 6")}, "one is mended", "broken")
@@ -156,4 +160,4 @@ def test_a_lost_delivery_is_made_good_by_the_next_one_of_any_branch(platform: Ho
     seen = platform.processed(repo, main=lost, other=other)
     platform.faults()
     assert seen["status"] == "active"
-    assert len(_events(platform, platform.stack("lossy")["id"], "module_registered")) == 1
+    assert len(_events(platform, platform.stack("developer/lossy:a@main")["id"], "module_registered")) == 1
