@@ -43,6 +43,7 @@ class Seeded:
     n: str = "1"
     name: str = "raw.log"
     noun: str = "stack"
+    obligation: str = "b1"
 
     def fill(self, path: str) -> str:
         for key, value in vars(self).items():
@@ -63,6 +64,8 @@ INSERT INTO operations (id, account, code, state, kind, cause, generation, seq, 
 VALUES ('o1', :a, 'c1', 's1', 'benchmark', 'push:refs/heads/main', 1, 1, 2, 'running', 'main', 'abc',
   '{"kind": "push", "actor": "ann"}', '{"budget": {"max_machine_hours": 2.5}, "suite": {"tests": []}}',
   'approval', 'two approvals of dba', clock_timestamp() + interval '1 hour', 'dig-1', 1);
+INSERT INTO obligations (id, account, state, run, kit, status, due_at)
+VALUES ('b1', :a, 's1', 'o1', '{}', 'met', clock_timestamp());
 INSERT INTO tests (operation, test, name, spec, status, verdict)
 VALUES ('o1', 'tpcb', 'tpcb', '{"workload": {"driver": "pgbench"}}', 'running', 'pass'),
        ('o1', 'tpcc', 'tpcc', '{}', 'running', NULL);
