@@ -5,6 +5,7 @@ What a dispatcher would start is carried out here, a step at a time: `settled` a
 
 import asyncio
 import os
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ from stackly.git.github_rest import GitHubHost, Rest
 from stackly.git.runner import Runner
 from stackly.ids import RepoId
 from stackly.local.hub.app import app as hub_app
+from stackly.local.hub.hub import Hub
 from stackly.stacks import connections_store as connections
 from stackly.stacks import store as stacks
 from stackly.stacks.model import Repo
@@ -45,6 +47,7 @@ __all__ = ["MAIN", "plain"]
 KEY, PLATFORM_KEY = "key-of-developer", "key-of-the-platform"
 KEYS = {KEY: "developer", "key-of-ada": "ada", PLATFORM_KEY: "stackly"}
 SIGNED = {"Authorization": f"Bearer {KEY}"}
+TLS = ssl.create_default_context()  # of all clients: each would read all authorities' certificates for one of its own
 
 
 def pushed_with(key: str, clone_url: str) -> str:
@@ -143,7 +146,8 @@ class Sky:
     account: str
     repo_id: RepoId
     tree: Tree
-    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30, headers=SIGNED))
+    github_itself: Hub
+    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30, headers=SIGNED, verify=TLS))
 
     def remote(self, key: str) -> str:
         return pushed_with(key, f"{self.hub.url}/octo/stacks.git")
@@ -167,6 +171,14 @@ class Sky:
                 if len(found) >= count:
                     return found
                 await asyncio.sleep(0.02)
+
+    async def arrived(self) -> None:
+        """Every delivery was attempted, save those that a fault holds back."""
+        due = "SELECT count(*) FROM deliveries WHERE status IS NULL AND hook IN (SELECT id FROM hooks)"
+        github = self.github_itself
+        async with asyncio.timeout(30):
+            while not github.dice.faults.delay_s and github.store.db.execute(due).fetchone()[0]:  # noqa: ASYNC110 - a row is awaited
+                await asyncio.sleep(0.01)
 
     async def repo(self) -> Repo:
         async with self.transactions() as session:
@@ -208,7 +220,7 @@ class Sky:
         """One sweep in which it is everybody's turn; what GitHub was asked to send again has arrived after it."""
         await self.rows("UPDATE connections SET look_at = clock_timestamp() RETURNING repo")
         await self.sweeps.slot(self.account)
-        await asyncio.sleep(0.3)
+        await self.arrived()
         await self.settled()
 
     async def registry(self) -> dict[tuple[str, str], str]:
@@ -232,8 +244,9 @@ class Sky:
 @asynccontextmanager
 async def sky(transactions: Transactions, database: str, folder: Path, *, with_app: bool = False) -> AsyncIterator[Sky]:
     port = free_port()
-    hub = await serve(hub_app(folder / "hub", f"http://127.0.0.1:{port}", keys=KEYS), port)
-    async with httpx.AsyncClient(base_url=hub.url, headers=SIGNED) as asking:
+    serving = hub_app(folder / "hub", f"http://127.0.0.1:{port}", keys=KEYS)
+    hub = await serve(serving, port)
+    async with httpx.AsyncClient(base_url=hub.url, headers=SIGNED, verify=TLS) as asking:
         upstream = (await asking.post("/orgs/octo/repos", json={"name": "stacks"})).json()
         app = (await asking.post("/_app", json={"slug": "stackly"})).json() if with_app else None
     host = GitHubHost(hub.url, hub.url)
@@ -248,7 +261,7 @@ async def sky(transactions: Transactions, database: str, folder: Path, *, with_a
     parts = apps.assemble(config, OneKey(), None, github=github)  # type: ignore[arg-type]  # nothing is downloaded
     api = await serve(apps.application(parts), free_port())
     parts = replace(parts, config=replace(config, public_url=api.url))
-    made = await _connected(transactions, folder, hub, api, parts.hooks, github, upstream)
+    made = await _connected(transactions, folder, hub, api, parts.hooks, github, upstream, serving.state.hub)
     try:
         yield made
     finally:
@@ -258,7 +271,14 @@ async def sky(transactions: Transactions, database: str, folder: Path, *, with_a
 
 
 async def _connected(
-    transactions: Transactions, folder: Path, hub: Server, api: Server, hooks: HookBook, github: GitHub, upstream: Any
+    transactions: Transactions,
+    folder: Path,
+    hub: Server,
+    api: Server,
+    hooks: HookBook,
+    github: GitHub,
+    upstream: Any,
+    itself: Hub,
 ) -> Sky:
     async with transactions() as session:
         account = await accounts.ensure_account(session)
@@ -299,4 +319,5 @@ async def _connected(
         account=account.id,
         repo_id=repo.id,
         tree=tree,
+        github_itself=itself,
     )

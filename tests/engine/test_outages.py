@@ -63,7 +63,7 @@ async def test_an_outage_of_webhooks_ends_in_the_right_registry(world: Sky, outa
     await outage(world)
     heads = await _story(world)
     if outage is not _reversed:  # those arrive, in whatever order
-        await asyncio.sleep(0.3)
+        await world.arrived()
         assert await world.registry() == {}
     await world.swept()
     await world.swept()
@@ -353,7 +353,7 @@ async def test_an_installation_that_is_suspended_or_removed_stops_scheduling_and
 async def test_the_apps_own_log_is_read_again(app_world: Sky) -> None:
     await app_world.faults(status=502)
     commit = await _person_pushes(app_world, plain("a", "a"))
-    await asyncio.sleep(0.3)
+    await app_world.arrived()
     await app_world.faults()
     await app_world.rows("UPDATE connections SET look_at = clock_timestamp() RETURNING repo")
     await app_world.sweeps.slot(app_world.account)

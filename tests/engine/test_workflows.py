@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from stackly.engine.contracts.site import InventoryItem
 from stackly.runs import service
@@ -83,7 +85,10 @@ async def test_cancel_in_the_middle_of_the_load_tears_down(platform: World) -> N
     assert await platform.scalar("SELECT count(*) FROM obligations WHERE status = 'open'") == 0
 
 
-async def test_leftovers_keep_the_obligation_open_until_they_are_gone(platform: World) -> None:
+async def test_leftovers_keep_the_obligation_open_until_they_are_gone(
+    platform: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stackly.engine.workflows.run.VERIFY_PAUSE", timedelta(milliseconds=50))
     platform.agent.faults.left.append(InventoryItem("process", "4711", "r", "tpcb"))
     run = await platform.ask(1)
     assert run is not None
@@ -95,8 +100,6 @@ async def test_leftovers_keep_the_obligation_open_until_they_are_gone(platform: 
     assert not (await platform.run(run.id)).is_terminal
     platform.agent.faults.left.clear()
     async with platform.transactions() as session:
-        from sqlalchemy import text
-
         await session.execute(text("UPDATE obligations SET due_at = clock_timestamp()"))
     ended = await platform.ended(run.id)
     assert (ended.status, ended.verdict) == (RunStatus.SUCCEEDED, "pass")
