@@ -34,7 +34,8 @@ async def current_runs(rows: Rows, count: int) -> list[Run]:
 
 async def finish(session: Session, run: Run) -> None:
     held = await store.get_run(session, run.id, lock=True)
-    await store.transition(session, held, RunEvent.FAIL, at=await db.now(session))
+    if not held.is_terminal:  # else the push that crossed it took its place
+        await store.transition(session, held, RunEvent.FAIL, at=await db.now(session))
 
 
 async def test_no_run_waits_for_ever_when_ends_and_pushes_cross(rows: Rows) -> None:
