@@ -41,6 +41,11 @@ def app(
     hub = build(home, base_url, keys, max_statuses=max_statuses, now=now)
     if oauth is not None:
         hub.oauth.register(oauth)
+    return serving(hub, base_url)
+
+
+def serving(hub: Hub, base_url: str) -> FastAPI:
+    """The routes of a hub. What it is made of is asked for with each request, and made by whoever built it."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

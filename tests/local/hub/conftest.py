@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -17,11 +18,13 @@ from fastapi import FastAPI, Request, Response
 
 from stackly import clock
 from stackly.git.signatures import verify
-from stackly.local.hub.app import app
+from stackly.local.hub.app import app, serving
+from stackly.local.hub.hub import Hub, build
 from tests.git import github_schema
 from tests.local.hub.oauth_parts import KEY, KEYS, SIGNED, Login, opened
 
 SECRET = "s3cret"
+_TLS = ssl.create_default_context()  # a client that makes its own reads every certificate of this machine
 _ENV = {
     "PATH": os.environ["PATH"],
     "HOME": "/nonexistent",
@@ -153,11 +156,26 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-async def start_hub(home: Path, port: int | None = None, **options: Any) -> Running:
-    port = port or free_port()
+async def start_hub(home: Path, **options: Any) -> Running:
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    server, task = await serve(app(home, url, **{"keys": KEYS, **options}), port)
-    return Running(url, httpx.AsyncClient(base_url=url, timeout=30, headers=SIGNED), server, task)
+    return await _started(app(home, url, **{"keys": KEYS, **options}), port)
+
+
+async def _started(application: FastAPI, port: int) -> Running:
+    url = f"http://127.0.0.1:{port}"
+    server, task = await serve(application, port)
+    return Running(url, httpx.AsyncClient(base_url=url, timeout=30, headers=SIGNED, verify=_TLS), server, task)
+
+
+class Current:
+    """The hub of the test that runs."""
+
+    def __init__(self) -> None:
+        self.hub: Hub | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.hub, name)
 
 
 async def stop_hub(hub: Running) -> None:
@@ -193,9 +211,25 @@ async def receiver() -> AsyncIterator[Receiver]:
     assert made.problems() == []
 
 
+@dataclass(frozen=True)
+class Routes:
+    """One table of routes for the hubs of all tests: to put one together takes longer than most of these tests."""
+
+    port: int
+    current: Current
+    application: FastAPI
+
+
+@pytest.fixture(scope="session")
+def routes() -> Routes:
+    port, current = free_port(), Current()
+    return Routes(port, current, serving(cast("Hub", current), f"http://127.0.0.1:{port}"))
+
+
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[Running]:
-    running = await start_hub(tmp_path / "hub", max_statuses=20)
+async def hub(tmp_path: Path, routes: Routes) -> AsyncIterator[Running]:
+    routes.current.hub = build(tmp_path / "hub", f"http://127.0.0.1:{routes.port}", KEYS, max_statuses=20)
+    running = await _started(routes.application, routes.port)
     await running.json("POST", "/orgs/acme/repos", json={"name": "stacks"})
     yield running
     await stop_hub(running)
