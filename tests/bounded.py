@@ -51,12 +51,14 @@ def _of_run(run: str) -> list[psutil.Process]:
 
 def _end(run: str, names: dict[int, str]) -> None:
     """Stacks first: pytest's faulthandler prints them at SIGABRT, wherever a process hangs."""
+    asked = []
     for pid in names:
         try:
-            os.kill(pid, signal.SIGABRT)
-        except ProcessLookupError:
+            asked.append(psutil.Process(pid))
+            asked[-1].send_signal(signal.SIGABRT)
+        except psutil.NoSuchProcess:
             continue
-    time.sleep(_LAST_WORDS_S if names else 0)
+    psutil.wait_procs(asked, timeout=_LAST_WORDS_S)
     while left := _of_run(run):
         for process in left:
             try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from agent.edge import EdgeWork
 from agent.sandbox import part as parts
 from agent.sandbox.box import Kind
@@ -16,6 +18,9 @@ from stackly.engine.contracts.edge import DatabaseInput, DatabaseOutcome, Endpoi
 from stackly.temporal.steps import StepKey
 
 KEY = StepKey(run="r1", test="t1", step="s", attempt=1, epoch=1)
+
+# Where a server's major changes nothing: that of every day, and the others at night.
+ONE_MAJOR = pytest.mark.parametrize("running", ["18", pytest.param("16", marks=pytest.mark.nightly)], indirect=True)
 
 
 @dataclass

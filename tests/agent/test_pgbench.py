@@ -28,7 +28,7 @@ from stackly.engine.contracts.edge import (
     WorkloadSpec,
 )
 from stackly.errors import Conflict, Invalid
-from tests.agent.edge_parts import KeptContext, MakeContext, MakeWorkload, Running, Secrets
+from tests.agent.edge_parts import ONE_MAJOR, KeptContext, MakeContext, MakeWorkload, Running, Secrets
 
 BEFORE = Counters(100, 1, "start", "16.14", 160014, True, 1)
 
@@ -181,6 +181,7 @@ async def test_a_real_run_has_every_field(running: Running, new_context: MakeCon
     assert set(outcome.artifacts) == {"pgbench.out.gz", "pgbench.err.gz", "transactions.log.gz"}
 
 
+@ONE_MAJOR
 async def test_the_isolation_asked_for_is_what_the_sessions_have(
     running: Running, new_context: MakeContext, workload: MakeWorkload, secrets_of_test: Secrets
 ) -> None:
@@ -203,6 +204,7 @@ async def test_the_isolation_asked_for_is_what_the_sessions_have(
     assert outcome.result["transactions"] > 0
 
 
+@ONE_MAJOR
 async def test_trap_3_a_sample_without_a_fresh_copy_is_refused(
     running: Running, new_context: MakeContext, workload: MakeWorkload
 ) -> None:
@@ -215,6 +217,7 @@ async def test_trap_3_a_sample_without_a_fresh_copy_is_refused(
         await running.work.measure(given_again, new_context())
 
 
+@ONE_MAJOR
 async def test_b15_clients_killed_by_the_server_make_it_invalid(
     running: Running, new_context: MakeContext, workload: MakeWorkload, secrets_of_test: Secrets
 ) -> None:
@@ -238,6 +241,7 @@ async def test_b15_clients_killed_by_the_server_make_it_invalid(
     assert "7 of 8 clients were lost" in outcome.reason
 
 
+@ONE_MAJOR
 async def test_trap_5_cancel_ends_the_load_and_its_sessions(
     running: Running, new_context: MakeContext, workload: MakeWorkload, secrets_of_test: Secrets
 ) -> None:
@@ -257,6 +261,7 @@ async def test_trap_5_cancel_ends_the_load_and_its_sessions(
         assert await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = 'bench'") == 0
 
 
+@ONE_MAJOR
 async def test_trap_1_the_password_is_in_no_output(
     running: Running, new_context: MakeContext, workload: MakeWorkload, secrets_of_test: Secrets
 ) -> None:
@@ -272,6 +277,7 @@ async def test_trap_1_the_password_is_in_no_output(
     assert not list(running.work.directory.rglob("pgpass"))
 
 
+@ONE_MAJOR
 async def test_what_pgbench_cannot_do_is_refused_at_install(
     running: Running, new_context: MakeContext, workload: MakeWorkload
 ) -> None:

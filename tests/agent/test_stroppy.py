@@ -32,7 +32,16 @@ from stackly.engine.contracts.edge import (
     WorkloadSpec,
 )
 from stackly.errors import Conflict, Faulty, Invalid
-from tests.agent.edge_parts import KeptContext, MakeContext, MakeWorkload, Recorder, Running, Secrets, unboxed
+from tests.agent.edge_parts import (
+    ONE_MAJOR,
+    KeptContext,
+    MakeContext,
+    MakeWorkload,
+    Recorder,
+    Running,
+    Secrets,
+    unboxed,
+)
 
 RUNS = Path(__file__).with_name("stroppy_runs")
 GO = {"pgx": "v5.10.0", "stroppy": "unknown"}
@@ -300,6 +309,7 @@ async def edge(
     return work
 
 
+@ONE_MAJOR
 async def test_trap_19_the_adapter_is_part_of_the_fingerprint(
     edge: EdgeWork, recorder: Recorder, running: Running, spec: MakeWorkload, new_context: MakeContext
 ) -> None:
@@ -322,6 +332,7 @@ async def test_trap_19_the_adapter_is_part_of_the_fingerprint(
     assert b"bench summary" in gzip.decompress(context.artifacts["sample-1/stroppy.err.gz"])
 
 
+@ONE_MAJOR
 async def test_b15_exit_0_after_half_its_time_is_invalid(
     edge: EdgeWork, recorder: Recorder, running: Running, spec: MakeWorkload, new_context: MakeContext
 ) -> None:
@@ -336,6 +347,7 @@ async def test_b15_exit_0_after_half_its_time_is_invalid(
     assert "s of 5 s" in outcome.reason
 
 
+@ONE_MAJOR
 async def test_a_measure_without_its_warm_up_is_refused(
     edge: EdgeWork, recorder: Recorder, running: Running, spec: MakeWorkload, new_context: MakeContext
 ) -> None:
@@ -346,6 +358,7 @@ async def test_a_measure_without_its_warm_up_is_refused(
         await edge.measure(MeasureInput(key, one, end, 1, 7), new_context())
 
 
+@ONE_MAJOR
 async def test_a_prepare_that_fails_says_what_stroppy_said(
     edge: EdgeWork, recorder: Recorder, running: Running, spec: MakeWorkload, new_context: MakeContext
 ) -> None:

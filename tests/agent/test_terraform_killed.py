@@ -42,7 +42,7 @@ def world(tmp_path: Path) -> Iterator[Path]:
     with ledger(tmp_path / "ledger") as cloud:
         module = ""
         for n in range(RESOURCES):
-            steps = (cloud.report(f"b{n}"), "sleep 0.25", cloud.report(f"r{n}"))
+            steps = (cloud.report(f"b{n}"), "sleep 0.1", cloud.report(f"r{n}"))
             after = f"  depends_on = [terraform_data.r{n - 1}]\n" if n else ""
             module += RESOURCE.format(n=n, after=after, provisioner=cloud.provisioner(*steps))
         (tmp_path / "tree").write_bytes(bundle(main__tf=module))
