@@ -6,10 +6,12 @@ import re
 
 import pytest
 from playwright.async_api import Browser, Page, expect
+from sqlalchemy import text
 
 from stackly.accounts.model import Role
 from tests.web.conftest import GUIDS, Site, Visit
 from tests.web.looking import faults
+from tests.web.seeding import REPO
 
 pytestmark = pytest.mark.real
 
@@ -215,6 +217,25 @@ async def test_every_page_can_be_read_and_used(visit: Visit) -> None:
         await page.get_by_role("button", name=opener).click()
         found[opener] = await _faults_on_any_screen(page)
     assert {where: what for where, what in found.items() if what} == {}
+
+
+async def test_what_is_owed_can_be_read_on_any_screen(visit: Visit) -> None:
+    site, page = visit.site, visit.page
+    async with site.transactions() as session:
+        await session.execute(
+            text(
+                "INSERT INTO obligations (id, account, state, run, kit, due_at, ladder, reason)"
+                " SELECT '01m8j28b643wty93rh', account, state, id, '{}', clock_timestamp(), 2,"
+                " 'terraform destroy failed (exit 1): main.tf:9: Instance cannot be destroyed'"
+                " FROM operations WHERE account = :account LIMIT 1"
+            ),
+            {"account": site.seeded.account},
+        )
+    await visit.open("/inventory")
+    owed = page.get_by_role("table", name="What is still to be destroyed")
+    await expect(owed.get_by_text(REPO)).to_be_visible()
+    await expect(owed.get_by_text("stackly obligation waive 01m8j28b643wty93rh")).to_be_visible()
+    assert await _faults_on_any_screen(page) == []
 
 
 async def _faults_on_any_screen(page: Page) -> list[str]:

@@ -30,7 +30,7 @@ function Things({ inventory }: { inventory: Inventory }) {
   return (
     <>
       <p className="lead" aria-live="polite">
-        {leftovers === 0 ? <Mark name="met" label="Empty: nothing is left over" /> : <Mark name="orphan" label={`${plural(leftovers, "leftover")} that no live state or run should hold`} />}
+        {leftovers === 0 ? <Mark name="met" label="Empty: nothing is left over" /> : <><Mark name="orphan" label={plural(leftovers, "leftover")} /> that no live state or run should hold</>}
       </p>
       {items.length === 0 ? <p className="quiet">Nothing exists on any target.</p> : (
         <table className="list inventory" role="table">
@@ -62,19 +62,22 @@ function Owed({ page, cursor }: { page: Page<Obligation>; cursor: string | null 
       <h2 id="owed">Still owed</h2>
       <p className="quiet">Every apply owes a destroy until it is carried out and verified, or a person waives it.</p>
       {page.items.length === 0 ? <p>Nothing is owed.</p> : (
-        <table className="list plain">
-          <thead><tr><th scope="col">Run</th><th scope="col">Test</th><th scope="col">Due</th><th scope="col">Failed tries</th><th scope="col">Reason</th></tr></thead>
-          <tbody>
+        <table className="list" role="table">
+          <caption className="unseen">What is still to be destroyed</caption>
+          <thead role="rowgroup">
+            <tr role="row">{["Run", "Test", "Due", "Failed tries", "Reason"].map((name) => <th key={name} role="columnheader" scope="col">{name}</th>)}</tr>
+          </thead>
+          <tbody role="rowgroup">
             {page.items.map((item) => (
-              <tr key={item.id}>
-                <td>
+              <tr key={item.id} role="row">
+                <td role="cell" className="c-run">
                   <Link className="id" href={`/runs/${item.run_id}`}>{item.run_id}</Link>
                   <div><Link href={`/stacks/${item.stack_id}`}>{item.stack}</Link> <span className="quiet">{item.repository}</span></div>
                 </td>
-                <td>{item.test ?? <None />}</td>
-                <td><Ago at={item.due_at} now={now} /></td>
-                <td className="num">{item.ladder}</td>
-                <td>{item.reason ?? <None />}{item.reason && <div className="quiet">Answer for it: <code>stackly obligation waive {item.id} --reason '...'</code></div>}</td>
+                <td role="cell">{item.test ?? <None />}</td>
+                <td role="cell" className="c-started"><Ago at={item.due_at} now={now} /></td>
+                <td role="cell" className="num">{item.ladder}</td>
+                <td role="cell" className="why">{item.reason ?? <None />}{item.reason && <div>Answer for it: <code>stackly obligation waive {item.id} --reason '...'</code></div>}</td>
               </tr>
             ))}
           </tbody>
