@@ -18,12 +18,12 @@ from tests.e2e.house import Json
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.real, pytest.mark.timeout(600)]
 
 _POLITE = drawn(
-    int(os.environ.get("STACKLY_STOPS", "3")),
+    int(os.environ.get("STACKLY_STOPS", "2")),
     Case("terminated", "agent", Moment("deploy", "apply")),
     *("agent", "agent", "control", "gateway", "api"),
 )
 _OUTAGES = drawn(
-    int(os.environ.get("STACKLY_OUTAGES", "3")),
+    int(os.environ.get("STACKLY_OUTAGES", "1")),
     Case("frozen", "gateway", Moment("benchmark", "measure")),
     "gateway",
 )
