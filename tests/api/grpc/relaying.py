@@ -81,7 +81,7 @@ class Once:
             activity,
             given,
             task_queue=queue,
-            start_to_close_timeout=timedelta(seconds=60),
+            start_to_close_timeout=timedelta(minutes=4),
             heartbeat_timeout=timedelta(seconds=90),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3),
