@@ -51,19 +51,26 @@ def test_one_delivery_sent_twenty_times_at_once(platform: House, clones: Path) -
 
 
 def _story(repo: Repository, house: House, clones: Path) -> list[tuple[str, str]]:
-    """Ten pushes on four branches, two stacks and a policy. Shape: what each pushed, (commit, branch)."""
+    """Ten pushes on four branches, three stacks and a policy. Shape: what each pushed, (commit, branch).
+
+    Branches leave main for good: what a new one changed is the same, whenever it is seen first.
+    """
     suite = (EXAMPLES / "pg-standalone" / "suite.yaml").read_text()
     module = (EXAMPLES / "pg-standalone" / "main.tf").read_text()
     asking = '  policies = ["one_look"]\n'
     pushes = []
 
     def push(files: dict[str, str | None], subject: str, branch: str) -> None:
+        is_new = branch != "main" and branch not in {known for _, known in pushes}
+        repo.git("checkout", "-q", *(("-b", branch, "main") if is_new else (branch,)))
         repo.write(files)
         pushes.append((repo.commit(subject), branch))
 
+    begin: dict[str, str | None] = {"policies/one_look.hcl": _ASKS}
     for name in ("one", "two"):
-        repo.write({f"{name}/stackly.hcl": plain(name, asking), f"{name}/main.tf": module, f"{name}/suite.yaml": suite})
-    push({"policies/one_look.hcl": _ASKS}, "begin", "main")
+        begin |= {f"{name}/stackly.hcl": plain(name, asking), f"{name}/main.tf": module, f"{name}/suite.yaml": suite}
+    repo.commit("nothing yet")
+    push(begin, "begin", "main")
     push({"one/suite.yaml": suite.replace("clients: 4", "clients: 3")}, "one: three clients", "main")
     push({"two/suite.yaml": suite.replace("clients: 4", "clients: 5")}, "two: five clients", "feature/a")
     push({"three/stackly.hcl": plain("three", asking), "three/main.tf": module, "three/suite.yaml": suite}, "3", "main")
@@ -124,7 +131,7 @@ def test_fifty_deliveries_permuted_and_doubled_end_as_those_in_order(platform: H
         _sent(ordered, commit, branch)
         platform.processed(ordered, **{branch.replace("/", "__"): commit})
 
-    mixed.git("fetch", "-q", str(ordered.clone), "HEAD")
+    mixed.git("fetch", "-q", str(ordered.clone), "+refs/heads/*:refs/remotes/story/*")
     platform.faults(**_NEVER)
     half = len(pushes) // 2
     for commit, branch in pushes[:half]:
@@ -160,4 +167,4 @@ def test_a_lost_delivery_is_made_good_by_the_next_one_of_any_branch(platform: Ho
     seen = platform.processed(repo, main=lost, other=other)
     platform.faults()
     assert seen["status"] == "active"
-    assert len(_events(platform, platform.stack("developer/lossy:a@main")["id"], "module_registered")) == 1
+    assert len(_events(platform, platform.stack("lossy", ref="refs/heads/main")["id"], "module_registered")) == 1
