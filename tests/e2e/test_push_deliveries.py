@@ -58,7 +58,7 @@ def _story(repo: Repository, house: House, clones: Path) -> list[tuple[str, str]
     suite = (EXAMPLES / "pg-standalone" / "suite.yaml").read_text()
     module = (EXAMPLES / "pg-standalone" / "main.tf").read_text()
     asking = '  policies = ["one_look"]\n'
-    pushes = []
+    pushes: list[tuple[str, str]] = []
 
     def push(files: dict[str, str | None], subject: str, branch: str) -> None:
         is_new = branch != "main" and branch not in {known for _, known in pushes}
