@@ -17,6 +17,7 @@ from agent.site import SiteSettings, SiteWork
 from stackly.engine.contracts.site import ApplyInput, ApplyOutcome
 from stackly.errors import Conflict, Faulty, Invalid, Unavailable
 from stackly.temporal.steps import StepKey
+from tests.agent.sandboxes import as_found
 from tests.agent.site_parts import MACHINES, MODULE, FakeContext, bundle, key, module_input
 from tests.conftest import Require
 
@@ -30,7 +31,7 @@ def _terraform(require: Require) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> SiteWork:
-    return SiteWork(tmp_path / "home", "agent-1", SiteSettings(grace_s=20))
+    return SiteWork(tmp_path / "home", "agent-1", SiteSettings(grace_s=20, isolation=as_found(tmp_path / "home")))
 
 
 def context_for(tree: bytes, at: StepKey | None = None, **more: Any) -> FakeContext:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from agent import workdir
-from agent.site import SiteWork
+from agent.site import SiteSettings, SiteWork
 from agent.terraform import leftovers, mirroring
 from stackly.engine.contracts.site import ApplyInput
 from stackly.errors import StacklyError
+from tests.agent.sandboxes import as_found
 from tests.agent.site_parts import FakeContext, bundle, key, module_input
 from tests.agent.test_terraform_state import made, parsed, restored, version
 from tests.conftest import Require
@@ -98,7 +99,7 @@ async def test_directories_of_an_earlier_release_are_read_by_the_old_rule_once(t
 @pytest.fixture
 def site(tmp_path: Path, require: Require) -> SiteWork:
     require(shutil.which("terraform"), "terraform is not on PATH")
-    return SiteWork(tmp_path / "home", "agent-1")
+    return SiteWork(tmp_path / "home", "agent-1", SiteSettings(isolation=as_found(tmp_path / "home")))
 
 
 async def test_a_state_in_the_repository_is_nobodys_state(site: SiteWork) -> None:

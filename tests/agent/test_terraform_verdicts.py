@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent.site import SiteWork
+from agent.site import SiteSettings, SiteWork
 from agent.terraform.checks import NeverDestroyed
 from agent.terraform.state import load
 from stackly.engine.contracts.site import ApplyInput, ApplyOutcome, CodeChanged, PlanOutcome
 from stackly.errors import Faulty, Invalid
+from tests.agent.sandboxes import as_found
 from tests.agent.site_parts import MACHINES, MODULE, FakeContext, bundle, key, module_input
 from tests.conftest import Require
 
@@ -23,7 +24,7 @@ IDENTITY = "0d9ac1f0-5bd2-4c4e-9f0e-6a1cf2f0a001"
 @pytest.fixture
 def site(tmp_path: Path, require: Require) -> SiteWork:
     require(shutil.which("terraform"), "terraform is not on PATH")
-    return SiteWork(tmp_path / "home", "agent-1")
+    return SiteWork(tmp_path / "home", "agent-1", SiteSettings(isolation=as_found(tmp_path / "home")))
 
 
 class Stack:
