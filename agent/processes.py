@@ -1,7 +1,7 @@
 """Children of the agent: started clean, watched, and ended whole.
 
 Every child leads a process group of its own and works inside a given directory: that directory is how what it
-leaves behind is found again (DESIGN section 8).
+leaves behind is found again.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Execute each step once: the gateway grants it, a lease keeps it, its outcome is stored before Temporal hears it.
 
-ENGINE rules 1, 9, 11, 12. The work lives in a task of its own: an activity that Temporal gave up on leaves it running,
+engine rules 1, 9, 11, 12. The work lives in a task of its own: an activity that Temporal gave up on leaves it running,
 and the next attempt attaches to it.
 """
 

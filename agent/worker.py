@@ -183,7 +183,7 @@ def _worker(client: Client, queue: str, own: StepWorker, slots: int, settings: A
 def site_workers(
     client: Client, agent_id: str, hands: SiteHands, steps: Steps, settings: AgentSettings
 ) -> list[Worker]:
-    """Two queues with slots of their own: taking down never waits behind work (ENGINE rule 14)."""
+    """Two queues with slots of their own: taking down never waits behind work (engine rule 14)."""
     own = StepWorker(site_hands(hands), steps)
     return [
         _worker(client, site_queue(agent_id), own, settings.site_slots, settings),

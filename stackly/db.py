@@ -155,7 +155,7 @@ async def notify(session: Session, channel: str, payload: str = "") -> None:
 
 
 async def now(session: Session) -> datetime:
-    """The deciding clock: `clock_timestamp()` of this transaction's server (ENGINE rule 18)."""
+    """The deciding clock: `clock_timestamp()` of this transaction's server (engine rule 18)."""
     at = (await session.execute(text("SELECT clock_timestamp()"))).scalar_one()
     assert isinstance(at, datetime)
     return at

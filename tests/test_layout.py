@@ -1,6 +1,7 @@
 """Where things stand: what no linter asks for."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,33 @@ def test_what_the_first_311_lacks_is_not_used(file: Path) -> None:
 def test_a_decision_has_a_number_of_its_own() -> None:
     numbers = [p.name[:4] for p in (ROOT / "docs" / "decisions").glob("*.md")]
     assert sorted(numbers) == [f"{n:04}" for n in range(1, len(numbers) + 1)]
+
+
+# Design papers that the repository does not hold, as a comment would cite them.
+_PAPERS = "DESIGN|ENGINE|HOUSE|INTERFACE|REQUIREMENTS|SUITE|TRUST"
+_ELSEWHERE = re.compile(rf"\b(?:{_PAPERS})(?:\.md| (?:rules? |sections? )?\d)")
+_RULES = re.compile(r"\bengine rules? ((?:\d+(?:, | and |, and )?)+)")
+
+
+def _cited(text: str) -> set[str]:
+    return {number for rules in _RULES.findall(" ".join(text.split())) for number in re.findall(r"\d+", rules)}
+
+
+def test_a_citation_is_recognised() -> None:
+    assert _cited("(engine\n    rules 2, 9 and 10) and engine rule 7.") == {"2", "9", "10", "7"}
+
+
+@pytest.mark.parametrize(
+    "cited", [f"{paper}{mark}" for paper in _PAPERS.split("|") for mark in (" 3", " rule 3", ".md")]
+)
+def test_a_paper_is_recognised(cited: str) -> None:
+    assert _ELSEWHERE.search(f"see {cited}.")
+
+
+def test_comments_cite_what_the_repository_holds() -> None:
+    held = set(re.findall(r"^### (\d+)\. ", (ROOT / "docs" / "engine-rules.md").read_text(), re.MULTILINE))
+    assert len(held) > 20
+    for file in FILES:
+        text = file.read_text()
+        assert _cited(text) <= held, f"{file}: docs/engine-rules.md holds no such rule"
+        assert not _ELSEWHERE.search(text), f"{file} cites a paper that is not in the repository"

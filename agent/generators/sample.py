@@ -74,7 +74,7 @@ async def take_sample(
 def result(
     measured: Measured, around: Around, used: CpuTimes, machine: str, described: dict[str, Any]
 ) -> dict[str, Any]:
-    """The fields of SUITE.md section 3; null is "not known", never "none"."""
+    """The fields of `stackly.suites.model.Result`; null is "not known", never "none"."""
     return {
         "transactions": measured.transactions,
         "tps": measured.tps,

@@ -169,7 +169,7 @@ async def claim_answer(session: Session, account: AccountId, key: str, request: 
     )
     if claimed:
         return None
-    # A later statement: it sees what the holder committed (ENGINE rule 7).
+    # A later statement: it sees what the holder committed (engine rule 7).
     statement = text(
         "SELECT request_sha256, status, response FROM idempotency_keys WHERE account = :account AND key = :key"
     )

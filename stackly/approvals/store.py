@@ -27,7 +27,7 @@ def _request(row: RowMapping) -> ApprovalRequest:
 
 
 async def open_request(session: Session, run: str) -> ApprovalRequest | None:
-    """The run's open request, locked: votes and tallies of one run take turns (ENGINE rule 7)."""
+    """The run's open request, locked: votes and tallies of one run take turns (engine rule 7)."""
     rows = await session.execute(
         text("SELECT * FROM approvals WHERE operation = :run AND status = 'open' FOR UPDATE"), {"run": run}
     )

@@ -57,7 +57,7 @@ def worker(temporal: Client, sync: Sync, runs: Runs, tests: Tests, sweeps: Sweep
         max_cached_workflows=500,
         max_concurrent_workflow_tasks=100,
         graceful_shutdown_timeout=timedelta(seconds=10),
-        # A run whose code changed under it fails and is started from its row; it must not hang (ENGINE rule 19).
+        # A run whose code changed under it fails and is started from its row; it must not hang (engine rule 19).
         # So does one whose bookkeeping was answered by somebody without our key, beyond what its saga catches.
         workflow_failure_exception_types=[NondeterminismError, StacklyError],
     )

@@ -56,7 +56,7 @@ async def admit(transactions: Transactions, account: str, book: PolicyBook, limi
     """Admit what may start now. Returns the ids of the runs that were admitted."""
     async with transactions() as session:
         max_starting, _ = await queue.lock_account(session, account)
-        # Later statements see what committed before the lock was ours (ENGINE rule 7).
+        # Later statements see what committed before the lock was ours (engine rule 7).
         await _name_blockers(session, account)
         room = min(
             max_starting - await queue.starting(session, account),
@@ -111,7 +111,7 @@ async def _consider(session: Session, run: Run, book: PolicyBook, *, has_room: b
         await _objected(session, run, against, at=at)
         return False
     if run.kind is RunKind.DESTROY:
-        return await _start(session, run, at=at)  # teardown needs no quota, window or approval (ENGINE rule 16)
+        return await _start(session, run, at=at)  # teardown needs no quota, window or approval (engine rule 16)
     policies = book.current(run.spec.get("policies", []))
     run = await _rebound(session, run, policies)
     request = await approvals.open_request(session, run.id)

@@ -13,7 +13,7 @@ def canonical_sha256(value: Any) -> str:
 
 
 def benchmark_digest(commit: str, spec: Mapping[str, Any], policies: Sequence[Policy]) -> str:
-    """Commit, tree, lock file, suite, variables and policies; never addresses, tokens or plans (DESIGN section 4)."""
+    """Commit, tree, lock file, suite, variables and policies; never addresses, tokens or plans."""
     suite = spec.get("suite") or {}
     return canonical_sha256(
         {

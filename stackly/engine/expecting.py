@@ -1,4 +1,4 @@
-"""A step is a row before it is a message: who may be asked for what, decided under locks (ENGINE rule 23).
+"""A step is a row before it is a message: who may be asked for what, decided under locks (engine rule 23).
 
 A workflow names a step and gets its row: the newest attempt as it stands, or another one where the last is gone.
 """

@@ -1,4 +1,4 @@
-"""The gate of a deploy: one transaction between what was planned and what is applied (ENGINE rule 8)."""
+"""The gate of a deploy: one transaction between what was planned and what is applied (engine rule 8)."""
 
 from datetime import datetime
 from typing import Any
@@ -86,7 +86,7 @@ async def pass_gate(session: Session, run_id: str, book: PolicyBook) -> GateAnsw
 
 
 async def _locked(session: Session, run_id: str) -> Run | None:
-    """State before run, in the order of locks (ENGINE rule 10)."""
+    """State before run, in the order of locks (engine rule 10)."""
     seen = await store.get_run(session, run_id)
     await stacks.get_state(session, seen.state, lock=True)
     run = await store.get_run(session, run_id, lock=True)

@@ -1,7 +1,7 @@
 """What the registry said of a ref, kept by a worker for the next push.
 
 Nothing is decided by it alone: it counts for one generation of the ref, and the transaction that registers begins with
-a compare-and-set of that generation (ENGINE rule 5). A push to one of thousands of stacks reads no row of the others.
+a compare-and-set of that generation (engine rule 5). A push to one of thousands of stacks reads no row of the others.
 """
 
 from collections import OrderedDict

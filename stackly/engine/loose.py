@@ -136,7 +136,7 @@ async def finish_preview(session: Session, end: RunEnd) -> None:
 
 
 async def _locked(session: Session, run: Run) -> tuple[StackCode, StackState]:
-    """Codes before states before the run, ascending (ENGINE rule 10)."""
+    """Codes before states before the run, ascending (engine rule 10)."""
     seen = await stacks.get_state(session, run.state)
     for code in sorted({run.code, seen.code}):
         await stacks.get_code(session, code, lock=True)

@@ -55,7 +55,7 @@ def sample_of(test: TestRecord, given: Sampled) -> tuple[Sample, list[str]]:
 
 
 def _fingerprint(given: Sampled) -> dict[str, Any]:
-    """Shape: what the agent saw, the server, and the driver with its generation (trap 19)."""
+    """Shape: what the agent saw, the server, and the driver with its generation, which is part of what is compared."""
     found: dict[str, Any] = dict(given.outcome.result.get("fingerprint") or {})
     if given.database is not None:
         found |= given.database.fingerprint | {"server_version": given.database.server_version}

@@ -50,7 +50,7 @@ class _Sync:
 async def register(session: Session, pushed: Pushed, intake: Intake) -> SyncOutcome:
     """Carry a ref from the commit processed last to this one.
 
-    Raises: RefMoved when another attempt of this sync was first (ENGINE rule 5).
+    Raises: RefMoved when another attempt of this sync was first (engine rule 5).
     """
     sync = await _opened(session, pushed, intake)
     way = intake.passage

@@ -1,4 +1,4 @@
-"""Reserve: state, obligation, destroy kit, network and quota in one transaction, or nothing (ENGINE rule 16)."""
+"""Reserve: state, obligation, destroy kit, network and quota in one transaction, or nothing (engine rule 16)."""
 
 from dataclasses import asdict
 from typing import Any

@@ -62,7 +62,7 @@ async def record_all(session: Session, facts: Sequence[Fact]) -> None:
 
 
 async def ring(session: Session, kind: Bell, key: str) -> None:
-    """Write a doorbell in this transaction: a plain insert, so that ringing never waits for a claim (ENGINE rule 7)."""
+    """Write a doorbell in this transaction: a plain insert, so that ringing never waits for a claim (engine rule 7)."""
     await session.execute(text("INSERT INTO outbox (kind, key) VALUES (:kind, :key)"), {"kind": kind.value, "key": key})
     await notify(session, "outbox")
 

@@ -20,8 +20,8 @@ _COLUMNS = (
 async def replaceable(session: Session, slots: Iterable[tuple[str, str]]) -> list[Run]:
     """Push-caused runs of these (state, slot) which a newer push replaces: not begun, or a deploy before its gate.
 
-    One that is `starting` has not begun: its workflow's first act is to leave that status, under the same lock (ENGINE
-    rule 3). Locked in the order of their ids.
+    One that is `starting` has not begun: its workflow's first act is to leave that status, under the same lock
+    (engine rule 3). Locked in the order of their ids.
     """
     wanted = set(slots)
     rows = await session.execute(

@@ -1,4 +1,4 @@
-"""Which steps a run or a test may ask for, by its kind, its status and the phase that is open (ENGINE rule 23). Pure.
+"""Which steps a run or a test may ask for, by its kind, its status and the phase that is open (engine rule 23). Pure.
 
 Whatever is not in this table is executed by nobody.
 """
@@ -15,7 +15,7 @@ class Side(StrEnum):
     """Whose agent carries a step out."""
 
     SITE = "site"
-    TEARDOWN = "teardown"  # the site agent as well, with slots of their own (rule 14)
+    TEARDOWN = "teardown"  # the site agent as well, with slots of their own (engine rule 14)
     DATABASE = "database"
     LOAD = "load"
 

@@ -1,4 +1,4 @@
-"""Who holds the state that a run or test works on: the fence around its steps (ENGINE rules 2, 9, 10)."""
+"""Who holds the state that a run or test works on: the fence around its steps (engine rules 2, 9, 10)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -79,7 +79,7 @@ class Hold:
 
 
 def undoes(step: str) -> bool:
-    """Taking down goes on after a cancel (rule 9)."""
+    """Taking down goes on after a cancel (engine rule 9)."""
     return expected.SIDES.get(expected.verb_of(step)) is expected.Side.TEARDOWN
 
 

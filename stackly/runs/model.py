@@ -58,7 +58,7 @@ TERMINAL = frozenset(
     {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.REJECTED, RunStatus.SUPERSEDED}
 )
 MUTATING = frozenset({RunKind.DEPLOY, RunKind.BENCHMARK, RunKind.DESTROY})
-# Only these supersede, and only each other (ENGINE rule 6).
+# Only these supersede, and only each other (engine rule 6).
 SUPERSEDING = frozenset({RunKind.DEPLOY, RunKind.PREVIEW, RunKind.BENCHMARK})
 PRIORITY: Mapping[str, int] = {
     RunKind.DESTROY: 0,

@@ -110,7 +110,7 @@ async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]
 
 
 async def running_tests(session: Session, account: str) -> int:
-    """Quota counts tests and deploys, not benchmark parents (ENGINE rule 16)."""
+    """Quota counts tests and deploys, not benchmark parents (engine rule 16)."""
     rows = await session.execute(
         text(
             "SELECT (SELECT count(*) FROM tests t JOIN operations o ON o.id = t.operation WHERE o.account = :account"

@@ -75,12 +75,12 @@ async def _superseded(session: Session, wanted: Sequence[NewRun], at: datetime) 
 
 
 async def cancel(session: Session, account: str, run_id: str, *, actor: str) -> Run:
-    """Set the column and ring; a run that was not admitted ends here (ENGINE rule 9).
+    """Set the column and ring; a run that was not admitted ends here (engine rule 9).
 
     Raises: RunEnded.
     """
     seen = await store.get_run(session, run_id, account=account)
-    await stacks.get_state(session, seen.state, lock=True)  # before the run (ENGINE rule 10)
+    await stacks.get_state(session, seen.state, lock=True)  # before the run (engine rule 10)
     run = await store.get_run(session, run_id, lock=True)
     if run.is_terminal:
         raise RunEnded(f"Run {run.id} is {run.status}.", run=run.id, status=run.status)

@@ -1,6 +1,6 @@
-"""SQL of step rows: the right to execute (ENGINE rules 1, 2, 9, 11, 12, 18) and the fences around it.
+"""SQL of step rows: the right to execute (engine rules 1, 2, 9, 11, 12, 18) and the fences around it.
 
-Locks are taken state before operation before step (rule 10).
+Locks are taken state before operation before step (engine rule 10).
 """
 
 import json
@@ -327,7 +327,7 @@ async def owners(session: Session, agent: str) -> list[Owner]:
 
 @dataclass(slots=True)
 class Seen(Generic[K]):
-    """The reaper's memory of counters, of running steps or of agents, on its own clock (rule 18).
+    """The reaper's memory of counters, of running steps or of agents, on its own clock (engine rule 18).
 
     Make it anew after a reconnect to Postgres: what was not seen was not silent.
     """

@@ -187,7 +187,7 @@ async def update_run(session: Session, run: str, **values: Any) -> Run:
 
 
 async def claim_execution(session: Session, run: str, execution: str) -> Run | None:
-    """Compare and set: this workflow carries the run out, or none if another one does (ENGINE rule 3)."""
+    """Compare and set: this workflow carries the run out, or none if another one does (engine rule 3)."""
     rows = await session.execute(
         text(
             f"UPDATE operations SET execution = :execution, ways = {WAYS} WHERE id = :id AND {OPEN}"
@@ -221,5 +221,5 @@ async def children(session: Session, run: str) -> Sequence[Run]:
 
 
 async def request_cancel(session: Session, run: str) -> None:
-    """A column; whoever is about to act reads it (ENGINE rule 9)."""
+    """A column; whoever is about to act reads it (engine rule 9)."""
     await session.execute(text("UPDATE operations SET cancel_requested = true WHERE id = :id"), {"id": run})

@@ -255,7 +255,7 @@ async def named_states(session: Session, codes: Iterable[str]) -> list[StackStat
 
 
 async def next_seqs(session: Session, states: Iterable[str]) -> Mapping[str, int]:
-    """The order of runs of a state comes from here, under its row lock (ENGINE rule 4)."""
+    """The order of runs of a state comes from here, under its row lock (engine rule 4)."""
     rows = await session.execute(
         text("UPDATE stack_states SET next_seq = next_seq + 1 WHERE id = ANY(:ids) RETURNING id, next_seq - 1 AS seq"),
         {"ids": sorted(states)},

@@ -161,7 +161,7 @@ async def processed_refs(session: Session, repo: str) -> dict[str, tuple[str | N
 async def advance_ref(
     session: Session, repo: str, ref: str, *, seen: tuple[str | None, int], commit: str | None
 ) -> int:
-    """Compare and set: the first statement of a sync's transaction (ENGINE rule 5). Returns the new generation.
+    """Compare and set: the first statement of a sync's transaction (engine rule 5). Returns the new generation.
 
     Raises: RefMoved when another attempt was first.
     """
@@ -273,7 +273,7 @@ async def get_state(session: Session, state: str, *, lock: bool = False) -> Stac
 
 
 async def lock_states(session: Session, states: Sequence[str]) -> dict[str, StackState]:
-    """Locks in ascending order of ids (ENGINE rule 10)."""
+    """Locks in ascending order of ids (engine rule 10)."""
     rows = await session.execute(
         text("SELECT * FROM stack_states WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"), {"ids": list(states)}
     )

@@ -75,7 +75,7 @@ async def newest_version(session: Session, state: str) -> StateVersion | None:
 async def write_version(session: Session, state: str, head: StateHead, stored: str, *, run: str, epoch: int) -> Written:
     """Count a version whose object is stored already. Only (run, epoch) that holds the state moves it on.
 
-    Another's is kept as rescued: creates cannot be fenced, and this may be the only record of them (ENGINE rule 12).
+    Another's is kept as rescued: creates cannot be fenced, and this may be the only record of them (engine rule 12).
     """
     rows = await session.execute(
         text("SELECT holder, epoch, serial, lineage FROM stack_states WHERE id = :id FOR UPDATE"), {"id": state}

@@ -48,6 +48,6 @@ class ResultRow(Base):
     order: Mapped[int]
     valid: Mapped[bool]
     reason: Mapped[str | None]
-    result: Mapped[dict[str, Any]]  # the fields of SUITE.md section 3
+    result: Mapped[dict[str, Any]]  # the fields of suites.model.Result
     artifacts: Mapped[dict[str, Any]]  # name -> storage key
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

@@ -30,7 +30,7 @@ STUCK_AFTER = 5
 
 
 async def request_destroy(session: Session, obligation: Obligation, *, cause: str, reason: str) -> Run | None:
-    """Ask for the destroy of an obligation's state; the open one is returned when there is one (ENGINE rule 17).
+    """Ask for the destroy of an obligation's state; the open one is returned when there is one (engine rule 17).
 
     Its run gives its hold up in this transaction: admission raises the epoch, and its steps are refused from then on.
     None where there is nothing to ask for: this cause has its run, or the obligation was closed meanwhile.

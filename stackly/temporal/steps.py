@@ -14,7 +14,7 @@ def site_queue(agent_id: str) -> str:
 
 
 def teardown_queue(agent_id: str) -> str:
-    """A queue with slots of its own: destroy never waits behind load (ENGINE rule 14)."""
+    """A queue with slots of its own: destroy never waits behind load (engine rule 14)."""
     return f"teardown/{agent_id}"
 
 
@@ -64,7 +64,7 @@ class StepActivities(ABC):
 
 
 # A step's lease in Postgres: the agent renews it this often, and is judged gone when it was not for TTL. That is longer
-# than the gateway is away for a restart (ENGINE rule 18), so that a measurement goes on meanwhile.
+# than the gateway is away for a restart (engine rule 18), so that a measurement goes on meanwhile.
 RENEW_EVERY = timedelta(seconds=2)
 STEP_TTL = timedelta(seconds=60)
 STEP_GRACE = timedelta(seconds=10)

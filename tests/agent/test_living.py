@@ -1,4 +1,4 @@
-"""ENGINE rule 26 in the agent: a full disk, or a look that fails unforeseen, ends neither a step nor a beat."""
+"""engine rule 26 in the agent: a full disk, or a look that fails unforeseen, ends neither a step nor a beat."""
 
 import asyncio
 import errno

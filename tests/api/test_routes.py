@@ -1,4 +1,4 @@
-"""Every read, the run as INTERFACE shows it, votes, keys of idempotency, roles: over a seeded registry."""
+"""Every read, the run with every field that is promised, votes, keys of idempotency, roles: over a seeded registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E3 and ENGINE rules 3, 5, 6, 20: doorbells are acted upon once, by whoever lives."""
+"""E3 and engine rules 3, 5, 6, 20: doorbells are acted upon once, by whoever lives."""
 
 import asyncio
 from datetime import timedelta
@@ -123,7 +123,7 @@ async def test_a_push_supersedes_no_destroy_and_no_person(rows: Rows) -> None:
 
 
 async def test_an_older_push_that_comes_late_makes_no_run(rows: Rows) -> None:
-    """Order comes from git, not from deliveries (rule 4)."""
+    """Order comes from git, not from deliveries (engine rule 4)."""
     newer = await rows.asked(2)
     assert await rows.ask(1) is None
     assert await rows.ask(2) is None

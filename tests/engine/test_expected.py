@@ -1,4 +1,4 @@
-"""ENGINE rule 23: what the table does not hold, or the gate did not let through, is executed by nobody."""
+"""engine rule 23: what the table does not hold, or the gate did not let through, is executed by nobody."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""ENGINE rule 8: between what was approved and what is applied, whatever moves voids."""
+"""engine rule 8: between what was approved and what is applied, whatever moves voids."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

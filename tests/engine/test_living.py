@@ -1,4 +1,4 @@
-"""ENGINE rule 26: one act that fails unforeseen is put off with its reason, and the process and the others go on."""
+"""engine rule 26: one act that fails unforeseen is put off with its reason, and the process and the others go on."""
 
 import asyncio
 from datetime import timedelta

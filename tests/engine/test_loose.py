@@ -115,7 +115,7 @@ async def test_a_plan_that_fails_leaves_it_loose_and_says_so(moving: Moving) -> 
 
 
 async def test_what_changed_while_it_was_planned_does_not_follow(moving: Moving) -> None:
-    """ENGINE rule 21: a plan counts only for the state it was made from."""
+    """engine rule 21: a plan counts only for the state it was made from."""
     state = await moving.deployed("a", 1)
     moving.world.agent.faults.changes = NOTHING
     async with moving.world.transactions() as session:

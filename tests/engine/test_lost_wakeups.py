@@ -1,4 +1,4 @@
-"""E4, ENGINE rule 7: whatever ends while something else queues, nobody waits for ever."""
+"""E4, engine rule 7: whatever ends while something else queues, nobody waits for ever."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

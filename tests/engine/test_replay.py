@@ -198,7 +198,7 @@ async def test_a_recorded_history_replays(file: Path) -> None:
 
 @pytest.mark.parametrize("file", EARLIER, ids=lambda file: file.stem)
 async def test_a_history_of_the_earlier_release_ends_its_workflow(file: Path) -> None:
-    """ENGINE rule 19: it fails, and its row is started anew; it does not hang."""
+    """engine rule 19: it fails, and its row is started anew; it does not hang."""
     with pytest.raises(workflow.NondeterminismError):
         await replayer().replay_workflow(_stored(f"earlier/{file.stem}"))
 

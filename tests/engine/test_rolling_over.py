@@ -122,7 +122,7 @@ async def test_a_plan_that_was_let_through_before_is_applied(world: World) -> No
 
 
 async def test_without_the_dispatchers_look_it_ends_by_itself_and_does_not_hang(world: World) -> None:
-    """ENGINE rule 19: its next task fails it, and its row may be started anew."""
+    """engine rule 19: its next task fails it, and its row may be started anew."""
     run = await _earlier(world)
     handle: Any = world.client.get_workflow_handle(run_workflow_id(run.id))
 

@@ -1,4 +1,4 @@
-"""ENGINE rules 6 and 8: a push's run that was admitted and has not begun is replaced like one that waits."""
+"""engine rules 6 and 8: a push's run that was admitted and has not begun is replaced like one that waits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ENGINE rule 26, O6: nothing dies of a full disk, a read-only home or missing handles, and slow is not dead."""
+"""engine rule 26, O6: nothing dies of a full disk, a read-only home or missing handles, and slow is not dead."""
 
 import subprocess
 import sys

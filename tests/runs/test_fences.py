@@ -1,4 +1,4 @@
-"""ENGINE rules 1, 9 and 17 on step rows: who may begin."""
+"""engine rules 1, 9 and 17 on step rows: who may begin."""
 
 import pytest
 

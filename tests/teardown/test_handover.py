@@ -1,4 +1,4 @@
-"""ENGINE rules 16 and 17: what a test holds, and who takes it down."""
+"""engine rules 16 and 17: what a test holds, and who takes it down."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A gateway records that it serves: only then does an agent's silence mean something (ENGINE rule 18)."""
+"""A gateway records that it serves: only then does an agent's silence mean something (engine rule 18)."""
 
 import asyncio
 

@@ -13,7 +13,7 @@ from stackly.engine.contracts.sweep import look_workflow_id
 from stackly.events.model import Bell
 from stackly.temporal.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id, test_workflow_id
 
-# Starts and signals only, and none may block the others (ENGINE rule 20).
+# Starts and signals only, and none may block the others (engine rule 20).
 DEADLINE = timedelta(seconds=2)
 
 Act = Callable[[Client, str], Awaitable[None]]
@@ -58,7 +58,7 @@ async def look_at_installation(client: Client, key: str) -> None:
 
 
 async def start_run(client: Client, run: str, *, again: bool = False) -> None:
-    """Only the reconciler may reuse a closed id (ENGINE rule 3)."""
+    """Only the reconciler may reuse a closed id (engine rule 3)."""
     policy = WorkflowIDReusePolicy.ALLOW_DUPLICATE if again else WorkflowIDReusePolicy.REJECT_DUPLICATE
     try:
         await client.start_workflow(

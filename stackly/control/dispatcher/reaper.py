@@ -1,4 +1,4 @@
-"""Leases and agents that stand still while a gateway served them are gone (ENGINE rule 18)."""
+"""Leases and agents that stand still while a gateway served them are gone (engine rule 18)."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +14,7 @@ from stackly.temporal.steps import STEP_GRACE, STEP_MARGIN, STEP_TTL
 
 _log = log.get("engine")
 
-# Recovery begins only when the agent has surely stopped: its own limit, its grace, and a margin (ENGINE rule 12).
+# Recovery begins only when the agent has surely stopped: its own limit, its grace, and a margin (engine rule 12).
 GONE_AFTER = STEP_TTL + STEP_GRACE + STEP_MARGIN
 # Units: seconds. Of a longer stretch between two looks nobody knows how much of it was served.
 _LONGEST_STRETCH_S = 10.0

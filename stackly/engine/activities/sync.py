@@ -68,7 +68,7 @@ class Source:
 
 @tell_all
 class Sync(SyncActivities):
-    """Level-triggered: a webhook says when to look, and what may still come; what is so is asked of git (DESIGN 3)."""
+    """Level-triggered: a webhook says when to look, and what may still come; what is so is asked of git."""
 
     def __init__(self, transactions: Transactions, storage: Store, source: Source) -> None:
         self._transactions = transactions

@@ -115,7 +115,7 @@ class MeasureInput:
 
 @dataclass(frozen=True)
 class MeasureOutcome:
-    """One sample. `valid` false carries the reason; `result` has the fields of SUITE.md section 3, null where unknown.
+    """One sample. `valid` false carries the reason; `result` has the fields of `suites.model.Result`.
 
     Shape: `artifacts` name -> storage key (raw output); `series` is a storage key, or '' with `series_reason`.
     """

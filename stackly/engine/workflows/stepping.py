@@ -48,7 +48,7 @@ class Place:
 async def run_step(asked: Asked, outcome: type[T], *, place: Place, timeout: timedelta) -> T:
     """Carry a step out, through as many attempts as its row allows. Its outcome is what its row says.
 
-    The activity is a doorbell and a witness: what it answers, or how it ends, means nothing (ENGINE rules 1, 11, 23).
+    The activity is a doorbell and a witness: what it answers, or how it ends, means nothing (engine rules 1, 11, 23).
     Raises: StepFailed, StepGone, StepCancelled, AgentLost.
     """
     rung: StepKey | None = None

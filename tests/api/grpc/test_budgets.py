@@ -1,4 +1,4 @@
-"""TRUST rule 10: what is over a sender's budget is dropped and counted in one line; nothing of it is refused."""
+"""What is over a sender's budget is dropped and counted in one line; nothing of it is refused."""
 
 import json
 from typing import Any
