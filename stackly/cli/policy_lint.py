@@ -7,7 +7,7 @@ from typing import Any
 
 from stackly.cli.command import Invocation
 from stackly.cli.exits import CommandFailed, Exit
-from stackly.cli.files import read
+from stackly.cli.suite_file import read
 from stackly.errors import FileInvalid, FileProblem
 from stackly.policy import parse
 from stackly.policy.model import Policy

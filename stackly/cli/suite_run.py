@@ -3,14 +3,15 @@
 import re
 from pathlib import Path
 
-from stackly.cli import files, measuring, pushing
+from stackly.cli import measuring, pushing
 from stackly.cli.command import Invocation
 from stackly.cli.exits import CommandFailed, Exit
+from stackly.cli.suite_file import checked
 
 
 def suite_run(call: Invocation, file: Path) -> int:
     """Raises: FileInvalid, CommandFailed; the exit is the outcome's."""
-    files.checked(file, target=None, commit="0" * 40)
+    checked(file, target=None, commit="0" * 40)
     source = file.resolve().parent
     if not (source / "stackly.hcl").exists():
         said = f"{source} has no stackly.hcl; a suite runs as part of a stack."

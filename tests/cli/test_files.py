@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stackly.cli import demo
-from stackly.cli.files import MAJORS
+from stackly.cli.suite_file import MAJORS
 from stackly.settings import Settings
 from stackly.suites import plan, release, schema
 from tests.cli.fake_api import Stackly
