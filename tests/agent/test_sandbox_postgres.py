@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,8 @@ class Machine:
                 return f"refused: {error}"
 
 
-@pytest.fixture(params=[*SEPARATING, Kind.NONE])
-async def machine(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
+@asynccontextmanager
+async def started(kind: Kind) -> AsyncIterator[Machine]:
     with open_directory() as root:
         for path in (root / "token", root / "postgres" / "data" / "pg_hba.conf"):
             workdir.private(path.parent, 0o711)
@@ -66,14 +67,21 @@ async def machine(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
         workdir.private(home.parent, 0o711)
         workdir.private(home, 0o711)
         workdir.write_private(home / "enrolment.json", TOKEN.encode())
-        settings = EdgeSettings(cache=root / "cache", isolation=isolated(request.param, home))
+        settings = EdgeSettings(cache=root / "cache", isolation=isolated(kind, home))
         work = EdgeWork(home, Secrets(), "db", None, settings)
         given = DatabaseInput(KEY, "postgres", "18", "127.0.0.1", free_port_now(), ["127.0.0.1"], {"fsync": "off"})
         outcome = await work.start_database(given, KeptContext())
         assert outcome.fingerprint["isolation"] == settings.isolation.name if settings.isolation else False
-        yield Machine(root, work, Door(Address("127.0.0.1", given.port), Secrets()), request.param)
+        yield Machine(root, work, Door(Address("127.0.0.1", given.port), Secrets()), kind)
         await work.close()
         assert workdir.occupants(root) == []
+
+
+@pytest.fixture(scope="module", params=[*SEPARATING, Kind.NONE])
+async def machine(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
+    """One of each kind for all that is tried in vain on it."""
+    async with started(request.param) as made:
+        yield made
 
 
 separated = pytest.mark.parametrize("machine", SEPARATING, indirect=True)
@@ -120,9 +128,10 @@ async def test_without_isolation_the_same_superuser_reads_all_of_it(machine: Mac
     assert (told == TOKEN) == (machine.kind is Kind.NONE)
 
 
-@separated
-async def test_a_program_that_left_the_server_ends_with_it(machine: Machine) -> None:
-    await machine.program("cd / && setsid sleep 97531 >/dev/null 2>&1 </dev/null & true")
-    await machine.work.close()
-    lines = [workdir.arguments(pid) for pid, _ in workdir.working_directories()]
-    assert [line for line in lines if "97531" in line] == []
+@pytest.mark.parametrize("kind", SEPARATING)
+async def test_a_program_that_left_the_server_ends_with_it(kind: Kind) -> None:
+    async with started(kind) as own:
+        await own.program("cd / && setsid sleep 97531 >/dev/null 2>&1 </dev/null & true")
+        await own.work.close()
+        lines = [workdir.arguments(pid) for pid, _ in workdir.working_directories()]
+        assert [line for line in lines if "97531" in line] == []
