@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from stackly import db
 from stackly.accounts import service as accounts
+from stackly.api import stream
 from stackly.api.openapi import openapi_text
 from stackly.events import troubles_store
 
@@ -329,10 +330,18 @@ def _events(stream: str) -> list[tuple[str, Any]]:
 
 
 async def test_a_stream_tells_everything_and_ends_with_the_run(
-    api: httpx.AsyncClient, seeded: Seeded, transactions: db.Transactions
+    api: httpx.AsyncClient, seeded: Seeded, transactions: db.Transactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked, look = asyncio.Event(), stream._look
+
+    async def looking(*args: Any) -> Any:
+        found = await look(*args)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(stream, "_look", looking)
     reading = asyncio.create_task(api.get("/api/v1/runs/o1/stream"))
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(looked.wait(), 20)
     async with transactions() as session:
         await session.execute(text("UPDATE operations SET status = 'failed', ended_at = clock_timestamp()"))
         await session.execute(text("SELECT pg_notify('run', 'o1')"))

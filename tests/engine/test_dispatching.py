@@ -1,12 +1,13 @@
 """E3 and engine rules 3, 5, 6, 20: doorbells are acted upon once, by whoever lives."""
 
 import asyncio
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
-from stackly.control.dispatcher.outbox import drain
+from stackly.control.dispatcher.outbox import HOLD, drain
 from stackly.db import Session
 from stackly.engine.contracts.control import RefChange
 from stackly.engine.moves import Passage
@@ -33,11 +34,11 @@ async def test_a_run_that_was_committed_is_started_whoever_dies(rows: Rows) -> N
     """Killed between commit and dispatch: the doorbell is a row, and another dispatcher takes it over."""
     await _ring(rows)
     async with rows.transactions() as session:
-        held = await events.claim(session, "dead", limit=1000, hold=timedelta(seconds=1))
+        held = await events.claim(session, "dead", limit=1000, hold=HOLD)
     assert len(held) == BELLS
     await drain(rows.replica("alive"))
     assert rows.temporal.started.total() == 0, "whoever claimed them may still act"
-    await asyncio.sleep(1.1)
+    await rows.execute("UPDATE outbox SET available_at = available_at - CAST(:hold AS interval)", hold=HOLD)
     await rows.drained(rows.replica("alive"))
     assert rows.temporal.started == {f"run/r{n}": 1 for n in range(BELLS)}
     assert await rows.scalar("SELECT count(*) FROM outbox") == 0
@@ -53,16 +54,24 @@ async def test_two_dispatchers_start_each_workflow_once(rows: Rows) -> None:
     assert rows.temporal.started == {f"run/r{n}": 1 for n in range(BELLS)}
 
 
-async def _claim_nothing(session: Session, claimant: str, *, limit: int, hold: timedelta) -> list[Doorbell]:
-    """Mutation: looks at the doorbells and does not take them."""
-    rows = await session.execute(text("SELECT min(id) AS id, kind, key FROM outbox GROUP BY kind, key"))
-    await asyncio.sleep(0.1)
-    return [Doorbell(r.kind, r.key, (r.id,), 1) for r in rows]
+@dataclass
+class _ClaimNothing:
+    """Mutation: looks at the doorbells and does not take them; nobody acts before both have looked once."""
+
+    looked: asyncio.Barrier = field(default_factory=lambda: asyncio.Barrier(2))
+    looks: int = 0
+
+    async def __call__(self, session: Session, claimant: str, *, limit: int, hold: timedelta) -> list[Doorbell]:
+        rows = await session.execute(text("SELECT min(id) AS id, kind, key FROM outbox GROUP BY kind, key"))
+        self.looks += 1
+        if self.looks <= self.looked.parties:
+            await self.looked.wait()
+        return [Doorbell(r.kind, r.key, (r.id,), 1) for r in rows]
 
 
 async def test_without_claims_workflows_are_asked_for_twice(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control."""
-    monkeypatch.setattr(events, "claim", _claim_nothing)
+    monkeypatch.setattr(events, "claim", _ClaimNothing())
     await _ring(rows)
     await _two_drain(rows)
     assert max(rows.temporal.started.values()) > 1
