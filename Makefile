@@ -101,7 +101,7 @@ $(BIN)/uv:
 	  || { rm -rf $(VENV); echo "No pip was found to set up .venv: apt-get install python3-venv" >&2; exit 1; }
 
 $(SYNCED): $(BIN)/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --frozen --quiet --compile-bytecode
+	$(BIN)/uv sync --frozen --all-extras --quiet --compile-bytecode
 	@touch $@
 
 # The wheel's own npm script does not find its parts: a script of ours starts it where they are.

@@ -30,9 +30,11 @@ HOME, RUN, TEST, MACHINE, EXPIRES = (f"stackly.{n}" for n in ("home", "run", "te
 
 def connect(socket: str) -> Any:
     """Raises: Unavailable."""
-    import docker  # 0.2 s: only where this target is used
-    import docker.errors
-
+    try:
+        import docker  # 0.2 s: only where this target is used
+        import docker.errors
+    except ModuleNotFoundError as error:
+        raise Unavailable("Target docker needs Docker's client: pip install 'stackly[agent]'") from error
     try:
         client = docker.DockerClient(base_url=f"unix://{socket}", version="auto", timeout=60)
         client.ping()

@@ -36,7 +36,7 @@ def program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise Unavailable(f"The program `{name}` is missing; install Stackly's dependencies again: make up")
+        raise Unavailable(f"The program `{name}` is missing: make up in a checkout, or pip install 'stackly[local]'")
     return found
 
 

