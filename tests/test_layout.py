@@ -123,3 +123,13 @@ def test_comments_cite_what_the_repository_holds() -> None:
         text = file.read_text()
         assert _cited(text) <= held, f"{file}: docs/engine-rules.md holds no such rule"
         assert not _ELSEWHERE.search(text), f"{file} cites a paper that is not in the repository"
+
+
+# Written out anywhere else, they are forgotten there when one more comes.
+_ENDS = re.compile(r"""['"]succeeded['"],\s*['"]failed['"]""")
+
+
+def test_the_statuses_of_an_end_are_listed_once() -> None:
+    assert _ENDS.search("status IN ('succeeded','failed')")
+    listed = [f for f in FILES if _ENDS.search(f.read_text()) and not f.is_relative_to(ROOT / "tests")]
+    assert listed == []

@@ -11,6 +11,7 @@ from sqlalchemy.engine import RowMapping
 from stackly.agents.model import Agent, AgentNotFound, AgentStatus, Role
 from stackly.db import Session
 from stackly.ids import AgentId, new_id
+from stackly.spec.runs import ENDED_SQL
 
 _FIELDS = (
     "id",
@@ -295,7 +296,7 @@ async def load_by_agent(session: Session, account: str) -> dict[str, int]:
     rows = await session.execute(
         text(
             "SELECT agent, count(*) FROM operations WHERE account = :account AND agent IS NOT NULL"
-            " AND status NOT IN ('succeeded','failed','cancelled','rejected','superseded') GROUP BY agent"
+            f" AND status NOT IN {ENDED_SQL} GROUP BY agent"
         ),
         {"account": account},
     )

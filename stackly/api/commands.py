@@ -8,7 +8,8 @@ from stackly.db import Json, Session
 from stackly.engine import loose
 from stackly.errors import Conflict, Invalid
 from stackly.runs import reads, service, store
-from stackly.runs.model import NewRun, RunKind
+from stackly.runs.model import NewRun
+from stackly.spec.runs import RunKind
 from stackly.stacks import association, lifecycle, refs_store
 from stackly.stacks import store as stacks
 from stackly.stacks.config import DEFAULT_STATE, StackConfig

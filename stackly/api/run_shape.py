@@ -22,11 +22,10 @@ from stackly.api.views import PlanView
 from stackly.db import Json, Session
 from stackly.runs import planned, reads
 from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
+from stackly.spec.runs import ENDED
 from stackly.suites import reads as results
 from stackly.teardown import reads as teardowns
 from stackly.teardown.model import Owed
-
-TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
 
 ORDER = ("image", *BENCHMARK_PHASES[:-1], *DEPLOY_PHASES, *DESTROY_PHASES)
 _WORST = ("skipped", "succeeded", "running", "failed")
@@ -92,7 +91,7 @@ _COPIED = (
 
 
 def _waiting(row: Json) -> WaitingView | None:
-    if row["status"] in TERMINAL or row["blocker"] is None:
+    if row["status"] in ENDED or row["blocker"] is None:
         return None
     return WaitingView(
         reason=row["waiting_reason"], **{k: row[k] for k in ("blocker", "since", "deadline", "next_check")}

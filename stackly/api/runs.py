@@ -19,7 +19,8 @@ from stackly.api.stream import log_view
 from stackly.api.views import LogLineView
 from stackly.db import Json, Session
 from stackly.runs import reads, service
-from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, RunKind, RunStatus
+from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import reads as stacks
 
 router = APIRouter(prefix="/runs", tags=["run"])

@@ -18,7 +18,7 @@ from stackly.api.auth import Reader, still_actor
 from stackly.api.pages import CursorInvalid
 from stackly.api.parts import House, Parts
 from stackly.api.references import RunPath
-from stackly.api.run_shape import TERMINAL, view_of
+from stackly.api.run_shape import view_of
 from stackly.api.run_view import RunView, TestView
 from stackly.api.views import LogLineView
 from stackly.db import Json
@@ -26,6 +26,7 @@ from stackly.engine.contracts import series
 from stackly.errors import Denied, Unauthenticated, Unavailable
 from stackly.runs import reads
 from stackly.runs.model import BENCHMARK_PHASES, DEPLOY_PHASES, DESTROY_PHASES
+from stackly.spec.runs import ENDED
 
 router = APIRouter(prefix="/runs", tags=["run"])
 
@@ -121,7 +122,7 @@ async def _look(house: Parts, request: Request, run: str, reading: _Reading) -> 
         actor = await still_actor(request, session)
         row = await reads.get_run(session, actor.account, run)
         view = await view_of(session, row, house.config.public_url)
-        is_over = view.status in TERMINAL
+        is_over = view.status in ENDED
         lines = await reads.logs_after(session, run, after=reading.log, limit=_BATCH, everything=is_over)
         points = await reads.points_after(session, run, after=reading.point, limit=_BATCH, everything=is_over)
     is_full = len(lines) == _BATCH or len(points) == _BATCH
@@ -159,7 +160,7 @@ def _of_progress(view: RunView, points: list[Json], reading: _Reading) -> list[b
     phases = test.phases if test else view.phases
     running = [p.name for p in phases if p.status == "running"]
     said = {
-        "percent": 100 if view.status in TERMINAL else _percent(view),
+        "percent": 100 if view.status in ENDED else _percent(view),
         "phase": running[-1] if running else None,
         "test": test.name if test else None,
         "tps": points[-1]["tps"] if points else None,

@@ -5,6 +5,7 @@ from stackly.approvals.outstanding import outstanding
 from stackly.db import Json, Session
 from stackly.errors import NotFound
 from stackly.events.reads import rows
+from stackly.spec.runs import ENDED_SQL
 
 
 class ApprovalNotFound(NotFound):
@@ -12,7 +13,7 @@ class ApprovalNotFound(NotFound):
 
 
 # A run that ended some other way (superseded, cancelled) leaves its request behind: nobody can answer it any more.
-_STATUS = """CASE WHEN a.status = 'open' AND o.status IN ('succeeded','failed','cancelled','rejected','superseded')
+_STATUS = f"""CASE WHEN a.status = 'open' AND o.status IN {ENDED_SQL}
   THEN 'void' ELSE a.status END"""
 
 _APPROVAL = f"""

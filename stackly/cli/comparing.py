@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from stackly.cli.exits import TERMINAL, CommandFailed, Exit
+from stackly.cli.exits import CommandFailed, Exit
+from stackly.spec.runs import ENDED
 
 Json = dict[str, Any]
 
 
 def ended(run: Json) -> Json:
     """Raises: CommandFailed while the run has nothing to compare yet."""
-    if run["status"] not in TERMINAL:
+    if run["status"] not in ENDED:
         said = f"Run {run['id']} is {run['status']}; wait for it: stackly run wait {run['id']}"
         raise CommandFailed(Exit.CONFLICT, "This run has not ended.", said, run=run["id"])
     return run

@@ -9,7 +9,8 @@ import typer
 from stackly.cli import follow, measuring, pushing
 from stackly.cli.command import Invocation
 from stackly.cli.examples import example
-from stackly.cli.exits import TERMINAL, CommandFailed, Exit
+from stackly.cli.exits import CommandFailed, Exit
+from stackly.spec.runs import ENDED
 
 Json = dict[str, Any]
 _SLOWER = "slower"
@@ -76,7 +77,7 @@ def _run_of_head(call: Invocation, repo: str, commit: str, branch: str) -> Json:
     run = measuring.await_run(call, repo, commit, branch)
     if measuring.measured(run):
         call.say.note(f"{branch} @ {commit[:7]} is measured already, by run {run['id']}")
-    elif run["status"] in TERMINAL:
+    elif run["status"] in ENDED:
         call.say.note(f"run {run['id']} {run['status']} without a valid measurement; it is run again")
         run = call.server.post(f"/runs/{run['id']}/rerun", patience_s=30)
     return run
@@ -84,7 +85,7 @@ def _run_of_head(call: Invocation, repo: str, commit: str, branch: str) -> Json:
 
 def _finished(call: Invocation, run: Json, timeout_s: float | None) -> None:
     """Something is only slower than something that was measured. Raises: CommandFailed."""
-    if run["status"] not in TERMINAL:
+    if run["status"] not in ENDED:
         call.say.note(f"main is measured first, by run {run['id']}")
         run = follow.wait(call, run["id"], timeout_s=timeout_s)
     if not measuring.measured(run):

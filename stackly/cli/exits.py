@@ -50,7 +50,6 @@ BY_STATUS: Mapping[int, Exit] = {
     504: Exit.UNREACHABLE,
 }
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled", "rejected", "superseded"})
 _ENDED = {
     "failed": Exit.FAILED,
     "cancelled": Exit.CANCELLED,

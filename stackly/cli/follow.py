@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stackly import clock
 from stackly.cli.command import Invocation
-from stackly.cli.exits import TERMINAL, CommandFailed, Exit, waits_for_person
+from stackly.cli.exits import CommandFailed, Exit, waits_for_person
 from stackly.cli.speech import Speech, has_colour
+from stackly.spec.runs import ENDED
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -167,7 +168,7 @@ def _follow(call: Invocation, run: str, deadline: float | None, for_person: bool
         watcher.see(event)
         if event.name == "end":
             return event.data
-        if event.name == "run" and (event.data["status"] in TERMINAL or _stuck(event.data, for_person)):
+        if event.name == "run" and (event.data["status"] in ENDED or _stuck(event.data, for_person)):
             # Its last lines are still to come, but nothing that matters to who waits.
             return event.data
     raise CommandFailed(Exit.INTERNAL, "The stream of the run ended early.", run=run)

@@ -7,8 +7,9 @@ from urllib.parse import quote
 from stackly import clock
 from stackly.cli import follow, runs
 from stackly.cli.command import Invocation
-from stackly.cli.exits import TERMINAL, CommandFailed, Exit, of_run
+from stackly.cli.exits import CommandFailed, Exit, of_run
 from stackly.cli.speech import clean, table
+from stackly.spec.runs import ENDED
 
 Json = dict[str, Any]
 _APPEARS_WITHIN_S = 120.0
@@ -60,7 +61,7 @@ def _refuse_rejected(call: Invocation, repo: str, commit: str) -> None:
 
 def follow_and_show(call: Invocation, run: Json, *, timeout_s: float | None = None) -> Exit:
     """To its end, its verdict, and what was destroyed. Raises: CommandFailed with TIMED_OUT; the run goes on."""
-    if run["status"] not in TERMINAL:
+    if run["status"] not in ENDED:
         call.say.note(f"run {run['id']}: {run['url']}")
         run = follow.wait(call, run["id"], timeout_s=timeout_s)
     return conclude(call, run)

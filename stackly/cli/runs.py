@@ -6,10 +6,11 @@ import typer
 
 from stackly.cli import comparing, follow, reports
 from stackly.cli.command import Cursor, Invocation, Limit, command
-from stackly.cli.exits import TERMINAL, Exit, of_run
+from stackly.cli.exits import Exit, of_run
 from stackly.cli.lean import group
 from stackly.cli.screen import screen
 from stackly.cli.speech import clean, facts, field, short, table
+from stackly.spec.runs import ENDED
 
 Json = dict[str, Any]
 app = group("run", "Runs.")
@@ -38,7 +39,7 @@ def present(call: Invocation, run: Json) -> None:
 def finish(call: Invocation, run: Json) -> Exit:
     """Show a run that was waited for, and exit by its outcome."""
     present(call, run)
-    return of_run(run) if run["status"] in TERMINAL else Exit.WAITING
+    return of_run(run) if run["status"] in ENDED else Exit.WAITING
 
 
 @command(app, "list")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stackly import clock
-from stackly.cli.exits import TERMINAL
 from stackly.cli.follow import length
 from stackly.cli.speech import clean, paint, short, table
+from stackly.spec.runs import ENDED
 from stackly.words import counted
 
 Json = dict[str, Any]
@@ -19,7 +19,7 @@ def screen(run: Json, leftovers: int | None = None) -> str:
     parts = ["\n".join(_head(run, leftovers))]
     if run["tests"]:
         parts += [_test_table(name, tests, run["status"]) for name, tests in grouped(run["tests"])]
-    if not run["tests"] or run["status"] not in TERMINAL:
+    if not run["tests"] or run["status"] not in ENDED:
         parts.append(phase_table(run))
     parts.append("\n".join(_foot(run)))
     return "\n\n".join(p for p in parts if p)
@@ -112,9 +112,7 @@ def _cost(cost: Json) -> str:
 
 def _machines(run: Json, leftovers: int | None) -> str:
     ended = [p for p in run["phases"] if p["name"] == "verify" and p["status"] == "succeeded" and p["ended_at"]]
-    said = (
-        "destroyed" if ended else "not destroyed yet" if run["status"] not in TERMINAL else "nothing was verified gone"
-    )
+    said = "destroyed" if ended else "not destroyed yet" if run["status"] not in ENDED else "nothing was verified gone"
     return said if leftovers is None else f"{said}, leftovers {leftovers}"
 
 
@@ -202,7 +200,7 @@ def _foot(run: Json) -> Iterator[str]:
     for test in run["tests"]:
         for warning in test["warnings"]:
             yield f"warning    {clean(test['name'])}: {_sentence(warning)}"
-    if run["status"] in TERMINAL:
+    if run["status"] in ENDED:
         compare = f"run compare {run['id']} | " if run["baseline"] else ""
         yield f"next       stackly {compare}explain run {run['id']} | run logs {run['id']}"
     elif (run["waiting"] or {}).get("blocker") == "approval":

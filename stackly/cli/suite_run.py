@@ -7,6 +7,7 @@ from stackly.cli import measuring, pushing
 from stackly.cli.command import Invocation
 from stackly.cli.exits import CommandFailed, Exit
 from stackly.cli.suite_file import checked
+from stackly.spec.runs import ENDED
 
 
 def suite_run(call: Invocation, file: Path) -> int:
@@ -25,7 +26,7 @@ def suite_run(call: Invocation, file: Path) -> int:
         return measuring.follow_and_show(call, measuring.await_run(call, repo, commit, "main"))
     call.say.note(f"main @ {commit[:7]} is the same; it is measured once more")
     last = measuring.await_run(call, repo, commit, "main")
-    if last["status"] in {"succeeded", "failed", "cancelled", "rejected", "superseded"}:
+    if last["status"] in ENDED:
         last = call.server.post(f"/runs/{last['id']}/rerun")
     return measuring.follow_and_show(call, last)
 

@@ -13,8 +13,9 @@ from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.runs import queue, store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import TEST_TERMINAL, RunEvent, RunKind, TestStatus
+from stackly.runs.model import RunEvent
 from stackly.runs.queue import Carried
+from stackly.spec.runs import TEST_ENDED, RunKind, TestStatus
 from stackly.teardown import service as teardown
 from stackly.teardown import store as obligations
 from stackly.teardown.model import Obligation
@@ -72,7 +73,7 @@ async def _still_open(session: Session, row: Carried) -> bool:
     """It may have ended between the look at the row and the look at Temporal."""
     if row.test:
         test = await tests_store.get_test(session, row.run, row.test, lock=True)
-        return test.status not in TEST_TERMINAL
+        return test.status not in TEST_ENDED
     run = await store.get_run(session, row.run, lock=True)
     return not run.is_terminal
 
@@ -84,7 +85,7 @@ async def _give_up(dispatch: Dispatch, row: Carried) -> None:
         at = await db.now(session)
         if row.test:
             test = await tests_store.get_test(session, row.run, row.test, lock=True)
-            if test.status in TEST_TERMINAL:
+            if test.status in TEST_ENDED:
                 return
             if test.state is not None:
                 await obligations.make_due(session, test.state, at, reason=why)

@@ -20,17 +20,8 @@ from stackly.events.model import Bell
 from stackly.policy.model import Decision, Policy
 from stackly.runs import queue, store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import (
-    MUTATING,
-    QUEUE_PATIENCE,
-    STARTING_PATIENCE,
-    Blocker,
-    Run,
-    RunEvent,
-    RunKind,
-    RunStatus,
-    Waiting,
-)
+from stackly.runs.model import QUEUE_PATIENCE, STARTING_PATIENCE, Blocker, Run, RunEvent, Waiting
+from stackly.spec.runs import MUTATING, RunKind, RunStatus
 from stackly.stacks import store as stacks
 from stackly.teardown import reads as teardowns
 

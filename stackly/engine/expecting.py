@@ -13,8 +13,9 @@ from stackly.runs import steps, store
 from stackly.runs import tests as tests_store
 from stackly.runs.expected import SIDES, Side, verb_of
 from stackly.runs.holds import Hold, Lock, Refusal, hold_of
-from stackly.runs.model import TRANSITIONS, Run, RunEvent, RunKind, RunStatus
+from stackly.runs.model import TRANSITIONS, Run, RunEvent
 from stackly.runs.steps import Interruption, StepRecord
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import StepKey, edge_queue, site_queue, teardown_queue
 from stackly.temporal.timings import RECOVERIES
 

@@ -16,7 +16,8 @@ from stackly.engine.telling import tell
 from stackly.events.model import EventName
 from stackly.policy.model import Decision
 from stackly.runs import store
-from stackly.runs.model import Blocker, Run, RunEvent, RunKind, RunStatus, Waiting
+from stackly.runs.model import Blocker, Run, RunEvent, Waiting
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
 from stackly.stacks.transitions import StateEvent

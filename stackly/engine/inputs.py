@@ -33,7 +33,8 @@ from stackly.engine.reserving import held_by
 from stackly.runs import store
 from stackly.runs import tests as tests_store
 from stackly.runs.expected import verb_of
-from stackly.runs.model import Run, RunKind, TestRecord
+from stackly.runs.model import Run, TestRecord
+from stackly.spec.runs import RunKind
 from stackly.stacks import versions
 from stackly.suites import jsonform
 from stackly.suites.model import ResolvedTest

@@ -12,7 +12,8 @@ from stackly.errors import Conflict
 from stackly.runs import planned, queue, reads, service
 from stackly.runs import store as runs_store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import NewRun, Run, RunEvent, RunKind
+from stackly.runs.model import NewRun, Run, RunEvent
+from stackly.spec.runs import RunKind
 from stackly.stacks import association, lifecycle, loose_store
 from stackly.stacks import store as stacks
 from stackly.stacks.config import DEFAULT_STATE, StackConfig

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from stackly.db import Session
-from stackly.runs.model import Run, RunKind
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind
 from stackly.stacks import association, loose_store
 from stackly.stacks.model import CodeStatus
 

@@ -8,7 +8,8 @@ from typing import Any
 from stackly.engine.digests import benchmark_digest
 from stackly.engine.pushes import Pushed
 from stackly.policy.model import Policy
-from stackly.runs.model import NewRun, Run, RunKind, RunStatus
+from stackly.runs.model import NewRun, Run
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks.config import DEFAULT_STATE, StackConfig
 from stackly.stacks.model import FoundStack, Repo, StackCode
 from stackly.stacks.registry_store import Declared

@@ -24,20 +24,21 @@ from stackly.policy.model import (
     Window,
 )
 from stackly.policy.quorum import tally
+from stackly.spec.runs import MUTATING, RunKind
 from stackly.words import counted
 
 # Which rules speak about which kind of run. A preview and a drift check change nothing; a destroy is the safe
 # direction, so neither a window nor a quota may keep infrastructure alive.
-WINDOWED = frozenset({"deploy", "benchmark"})
-APPROVED = frozenset({"deploy", "benchmark", "destroy"})
-COUNTED = frozenset({"deploy", "benchmark", "preview", "drift_check"})
+WINDOWED = frozenset({RunKind.DEPLOY, RunKind.BENCHMARK})
+APPROVED = MUTATING
+COUNTED = frozenset(RunKind) - {RunKind.DESTROY}
 
 # Questions. `admit`: may the run start? `apply`: may what was planned be carried out? `teardown`: an obligation is
 # carried out; nothing may stop it. Any other question is judged like `apply`.
 ADMIT, APPLY, TEARDOWN = "admit", "apply", "teardown"
 
 # These are approved on their plan, which does not exist before they were admitted.
-PLANNED = frozenset({"deploy", "destroy"})
+PLANNED = frozenset({RunKind.DEPLOY, RunKind.DESTROY})
 
 RECHECK = timedelta(hours=1)
 _RANK = {ALLOW: 0, HOLD: 1, DENY: 2}

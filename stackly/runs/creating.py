@@ -7,8 +7,9 @@ from sqlalchemy import text
 
 from stackly.db import Session
 from stackly.ids import new_id
-from stackly.runs.model import PRIORITY, NewRun, Run, RunKind, RunStatus, Waiting
+from stackly.runs.model import NewRun, Run, Waiting
 from stackly.runs.store import OPEN, as_run
+from stackly.spec.runs import PRIORITY, SUPERSEDING_SQL, RunKind, RunStatus
 
 _COLUMNS = (
     "id text, account text, parent text, code text, state text, kind text, slot text, cause text, generation int8,"
@@ -94,8 +95,7 @@ async def waiting_of_codes(session: Session, codes: Iterable[str]) -> list[str]:
     """Ids of open deploys, previews and benchmarks of these stacks."""
     rows = await session.execute(
         text(
-            "SELECT id FROM operations WHERE code = ANY(:codes) AND kind IN ('deploy','preview','benchmark')"
-            f" AND {OPEN} ORDER BY id"
+            f"SELECT id FROM operations WHERE code = ANY(:codes) AND kind IN {SUPERSEDING_SQL} AND {OPEN} ORDER BY id"
         ),
         {"codes": sorted(codes)},
     )
@@ -107,7 +107,7 @@ async def waiting_of_ref(session: Session, repo: str, ref: str, commits: Iterabl
     rows = await session.execute(
         text(
             "SELECT o.id FROM operations o JOIN stack_codes c ON c.id = o.code WHERE c.repo = :repo AND c.ref = :ref"
-            f" AND o.commit = ANY(:commits) AND o.kind IN ('deploy','preview','benchmark') AND o.{OPEN} ORDER BY o.id"
+            f" AND o.commit = ANY(:commits) AND o.kind IN {SUPERSEDING_SQL} AND o.{OPEN} ORDER BY o.id"
         ),
         {"repo": repo, "ref": ref, "commits": sorted(commits)},
     )

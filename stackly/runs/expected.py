@@ -6,7 +6,7 @@ Whatever is not in this table is executed by nobody.
 from collections.abc import Mapping
 from enum import StrEnum
 
-from stackly.runs.model import RunKind, RunStatus, TestStatus
+from stackly.spec.runs import RunKind, RunStatus, TestStatus
 
 TEST = "test"  # the kind of what a benchmark's test carries out; a run's own steps go by the run's kind
 

@@ -8,9 +8,7 @@ from sqlalchemy import text
 from stackly.db import Session
 from stackly.errors import NotFound
 from stackly.runs import expected
-from stackly.runs.model import TERMINAL, TEST_TERMINAL
-
-_MUTATING = frozenset({"deploy", "benchmark", "destroy"})
+from stackly.spec.runs import ENDED, MUTATING, TEST_ENDED
 
 
 class Refusal(StrEnum):
@@ -49,7 +47,7 @@ class Hold:
 
     def is_current(self, run: str, epoch: int) -> bool:
         """Equality, never order. Runs that only read the state do not hold it: their own epoch is the fence."""
-        if self.kind not in _MUTATING:
+        if self.kind not in MUTATING:
             return self.run_epoch == epoch
         return bool(self.state) and (self.holder, self.epoch) == (run, epoch)
 
@@ -57,7 +55,7 @@ class Hold:
         """Why no step may begin, as a type and as a sentence; None when one may."""
         if self.is_cancelled_for(step):
             return Refusal.CANCELLED, "cancelled"
-        if self.status in TERMINAL or self.test_status in TEST_TERMINAL:
+        if self.status in ENDED or self.test_status in TEST_ENDED:
             return Refusal.OVER, f"the run or test has ended ({self.test_status or self.status})"
         if not self.is_current(run, epoch):
             return Refusal.STALE_EPOCH, f"epoch {epoch} of this run is not the state's current one"

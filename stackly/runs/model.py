@@ -1,4 +1,4 @@
-"""Runs: kinds, statuses, and the one table of transitions between them."""
+"""Runs, and the one table of transitions between their statuses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +8,7 @@ from typing import Any
 
 from stackly.errors import Conflict
 from stackly.ids import AccountId, RunId, StackId, StateId
-
-
-class RunKind(StrEnum):
-    PREVIEW = "preview"
-    DEPLOY = "deploy"
-    BENCHMARK = "benchmark"
-    DESTROY = "destroy"
-    DRIFT_CHECK = "drift_check"
-
-
-class RunStatus(StrEnum):
-    QUEUED = "queued"
-    STARTING = "starting"
-    PLANNING = "planning"
-    AWAITING_APPROVAL = "awaiting_approval"
-    APPLYING = "applying"
-    RUNNING = "running"
-    RECOVERING = "recovering"
-    TEARING_DOWN = "tearing_down"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    REJECTED = "rejected"
-    SUPERSEDED = "superseded"
+from stackly.spec.runs import ENDED, RunKind, RunStatus, TestStatus
 
 
 class RunEvent(StrEnum):
@@ -54,19 +31,6 @@ class RunEvent(StrEnum):
 # one took on is then started anew from its row, at once and uncounted.
 WAYS = 2
 
-TERMINAL = frozenset(
-    {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.REJECTED, RunStatus.SUPERSEDED}
-)
-MUTATING = frozenset({RunKind.DEPLOY, RunKind.BENCHMARK, RunKind.DESTROY})
-# Only these supersede, and only each other (engine rule 6).
-SUPERSEDING = frozenset({RunKind.DEPLOY, RunKind.PREVIEW, RunKind.BENCHMARK})
-PRIORITY: Mapping[str, int] = {
-    RunKind.DESTROY: 0,
-    RunKind.DEPLOY: 1,
-    RunKind.BENCHMARK: 2,
-    RunKind.PREVIEW: 3,
-    RunKind.DRIFT_CHECK: 4,
-}
 # A queued run waits this long for its turn, then fails with what it waited for. Source: R5, nothing waits for ever.
 QUEUE_PATIENCE = timedelta(days=7)
 STARTING_PATIENCE = timedelta(minutes=10)
@@ -121,7 +85,7 @@ TRANSITIONS: Mapping[RunStatus, Mapping[RunEvent, RunStatus]] = {
         **_ENDS,
     },
     _S.TEARING_DOWN: {_E.RECOVER: _S.RECOVERING, _E.SUCCEED: _S.SUCCEEDED, **_ENDS},
-    **{status: {} for status in TERMINAL},
+    **{status: {} for status in ENDED},
 }
 
 
@@ -184,7 +148,7 @@ class Run:
 
     @property
     def is_terminal(self) -> bool:
-        return self.status in TERMINAL
+        return self.status in ENDED
 
     @property
     def is_admitted(self) -> bool:
@@ -222,19 +186,6 @@ class Waiting:
     next_check: datetime | None = None
     not_before: datetime | None = None
 
-
-class TestStatus(StrEnum):
-    __test__ = False  # pytest: an enum, not a test
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    TEARING_DOWN = "tearing_down"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-TEST_TERMINAL = frozenset({TestStatus.SUCCEEDED, TestStatus.FAILED, TestStatus.CANCELLED})
 
 BENCHMARK_PHASES = (
     "reserve",

@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from stackly.db import Session, notify
 from stackly.runs.model import WAYS, Run
 from stackly.runs.store import OPEN, as_run
+from stackly.spec.runs import ENDED_SQL, MUTATING_SQL
 
 
 async def lock_account(session: Session, account: str) -> tuple[int, int]:
@@ -50,8 +51,8 @@ async def admissible(session: Session, account: str, *, limit: int) -> list[Cand
             "SELECT * FROM (SELECT DISTINCT ON (o.state) o.* FROM operations o WHERE o.account = :account"
             f" AND o.epoch IS NULL AND o.{OPEN} AND (o.next_check IS NULL OR o.next_check <= clock_timestamp())"
             " AND NOT EXISTS (SELECT 1 FROM operations c WHERE c.state = o.state AND c.epoch IS NOT NULL"
-            " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
-            " AND c.kind IN ('deploy','benchmark','destroy'))"
+            f" AND c.status NOT IN {ENDED_SQL}"
+            f" AND c.kind IN {MUTATING_SQL})"
             " ORDER BY o.state, o.priority, o.created_at, o.id) q ORDER BY priority, created_at, id LIMIT :limit"
         ),
         {"account": account, "limit": limit},
@@ -97,8 +98,8 @@ async def blocked_behind(session: Session, account: str) -> list[tuple[Run, str]
     rows = await session.execute(
         text(
             "SELECT o.*, c.id AS current FROM operations o JOIN operations c ON c.state = o.state"
-            " AND c.epoch IS NOT NULL AND c.kind IN ('deploy','benchmark','destroy')"
-            " AND c.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+            f" AND c.epoch IS NOT NULL AND c.kind IN {MUTATING_SQL}"
+            f" AND c.status NOT IN {ENDED_SQL}"
             " WHERE o.account = :account AND o.epoch IS NULL AND o.status = 'queued'"
             " AND (o.blocker <> 'queue' OR coalesce(o.waiting_reason, '') NOT LIKE '%' || c.id || '%' OR EXISTS"
             "   (SELECT 1 FROM obligations b WHERE b.run = c.id AND b.status = 'open' AND b.ladder > 0"

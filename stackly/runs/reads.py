@@ -8,6 +8,7 @@ from stackly import references
 from stackly.db import Json, Session
 from stackly.events.reads import rows
 from stackly.runs.store import RunNotFound
+from stackly.spec.runs import ENDED_SQL
 
 _RUN = """
 SELECT o.*, c.name AS stack_name, c.repo AS repo_id, s.name AS state_name, r.full_name AS repo_name
@@ -191,10 +192,7 @@ async def series_of(session: Session, run: str, test: str, sample: int | None) -
 
 async def counts_by_status(session: Session) -> dict[str, int]:
     """Open runs of all accounts, for metrics."""
-    statement = text(
-        "SELECT status, count(*) AS n FROM operations"
-        " WHERE status NOT IN ('succeeded','failed','cancelled','rejected','superseded') GROUP BY status"
-    )
+    statement = text(f"SELECT status, count(*) AS n FROM operations WHERE status NOT IN {ENDED_SQL} GROUP BY status")
     return {row.status: int(row.n) for row in await session.execute(statement)}
 
 

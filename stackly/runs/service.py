@@ -10,16 +10,8 @@ from stackly.errors import Conflict
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
 from stackly.runs import creating, store
-from stackly.runs.model import (
-    QUEUE_PATIENCE,
-    SUPERSEDING,
-    Blocker,
-    NewRun,
-    Run,
-    RunEvent,
-    RunKind,
-    Waiting,
-)
+from stackly.runs.model import QUEUE_PATIENCE, Blocker, NewRun, Run, RunEvent, Waiting
+from stackly.spec.runs import SUPERSEDING, RunKind
 from stackly.stacks import lifecycle, registry_store
 from stackly.stacks import store as stacks
 from stackly.stacks.transitions import StateEvent

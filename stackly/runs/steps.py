@@ -15,6 +15,7 @@ from sqlalchemy.engine import RowMapping
 
 from stackly.db import Session
 from stackly.runs.holds import Hold, Lock, Refusal, hold_of
+from stackly.spec.runs import ENDED_SQL, TEST_ENDED_SQL
 
 K = TypeVar("K")
 
@@ -311,10 +312,10 @@ async def owners(session: Session, agent: str) -> list[Owner]:
         text(
             "SELECT run, test, max(epoch), bool_and(ended) FROM ("
             " SELECT o.id AS run, '' AS test, coalesce(o.epoch, 0) AS epoch, false AS ended FROM operations o"
-            " WHERE o.agent = :agent AND o.status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+            f" WHERE o.agent = :agent AND o.status NOT IN {ENDED_SQL}"
             " UNION ALL SELECT t.operation, t.test, coalesce(s.epoch, 0), false FROM tests t"
             " LEFT JOIN stack_states s ON s.id = t.state WHERE t.agent = :agent"
-            " AND t.status NOT IN ('succeeded','failed','cancelled')"
+            f" AND t.status NOT IN {TEST_ENDED_SQL}"
             " UNION ALL SELECT coalesce(s.parent_operation, s.holder), coalesce(s.test, ''), s.epoch, true"
             " FROM stack_states s WHERE s.agent = :agent AND s.status NOT IN ('destroyed','waived')"
             " AND coalesce(s.parent_operation, s.holder) IS NOT NULL"

@@ -12,18 +12,10 @@ from stackly.db import Session, notify
 from stackly.errors import NotFound
 from stackly.events import store as events
 from stackly.events.model import Bell, EventName
-from stackly.runs.model import (
-    TERMINAL,
-    WAYS,
-    Run,
-    RunEvent,
-    RunKind,
-    RunStatus,
-    Waiting,
-    after,
-)
+from stackly.runs.model import WAYS, Run, RunEvent, Waiting, after
+from stackly.spec.runs import ENDED, ENDED_SQL, RunKind, RunStatus
 
-OPEN = "status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+OPEN = f"status NOT IN {ENDED_SQL}"
 
 
 class RunNotFound(NotFound):
@@ -96,7 +88,7 @@ async def transition(
     Raises: TransitionNotAllowed.
     """
     status = after(run.status, event)
-    ends = status in TERMINAL
+    ends = status in ENDED
     given: dict[str, Any] = {"status": status.value, "reason": reason, **values}
     if status in {RunStatus.STARTING, RunStatus.PLANNING, RunStatus.RUNNING, RunStatus.APPLYING} or ends:
         given |= {"blocker": None, "waiting_reason": None, "next_check": None, **values}
@@ -140,7 +132,7 @@ async def _tell(session: Session, run: Run, *, before: RunStatus, reason: str | 
         session, run.account, f"run/{run.id}", EventName.RUN_CHANGED, f"{run.status}@{at.isoformat()}", payload
     )
     await notify(session, "run", run.id)
-    if run.status in TERMINAL:
+    if run.status in ENDED:
         await events.ring(session, Bell.ADMIT, run.account)
         if run.parent is not None:
             await _ring_parent(session, run)

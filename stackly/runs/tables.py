@@ -8,8 +8,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stackly.db import Base
+from stackly.spec.runs import ENDED_SQL, KINDS_SQL, MUTATING_SQL
 
-_TERMINAL = "status IN ('succeeded','failed','cancelled','rejected','superseded')"
+_ENDED = f"status IN {ENDED_SQL}"
 
 
 class RunRow(Base):
@@ -20,9 +21,7 @@ class RunRow(Base):
             "uq_operations_current",
             "state",
             unique=True,
-            postgresql_where=text(
-                f"epoch IS NOT NULL AND NOT ({_TERMINAL}) AND kind IN ('deploy','benchmark','destroy')"
-            ),
+            postgresql_where=text(f"epoch IS NOT NULL AND NOT ({_ENDED}) AND kind IN {MUTATING_SQL}"),
         ),
         # Latest wins: one waiting push-caused run per state and slot.
         Index(
@@ -30,19 +29,19 @@ class RunRow(Base):
             "state",
             "slot",
             unique=True,
-            postgresql_where=text(f"epoch IS NULL AND NOT ({_TERMINAL})"),
+            postgresql_where=text(f"epoch IS NULL AND NOT ({_ENDED})"),
         ),
         Index(
             "uq_operations_destroy",
             "state",
             unique=True,
-            postgresql_where=text(f"kind = 'destroy' AND NOT ({_TERMINAL})"),
+            postgresql_where=text(f"kind = 'destroy' AND NOT ({_ENDED})"),
         ),
         UniqueConstraint("state", "generation", "cause"),
-        CheckConstraint(f"{_TERMINAL} OR deadline IS NOT NULL", name="open_has_deadline"),
-        CheckConstraint("kind IN ('preview','deploy','benchmark','destroy','drift_check')", name="kind"),
+        CheckConstraint(f"{_ENDED} OR deadline IS NOT NULL", name="open_has_deadline"),
+        CheckConstraint(f"kind IN {KINDS_SQL}", name="kind"),
         Index("ix_operations_queue", "account", "priority", "created_at", postgresql_where=text("epoch IS NULL")),
-        Index("ix_operations_open", "status", postgresql_where=text(f"NOT ({_TERMINAL})")),
+        Index("ix_operations_open", "status", postgresql_where=text(f"NOT ({_ENDED})")),
         Index("ix_operations_listed", "account", text("created_at DESC"), text("id DESC")),
         Index(None, "parent"),
     )

@@ -11,7 +11,8 @@ from sqlalchemy.engine import RowMapping
 from stackly.db import Session, notify
 from stackly.errors import NotFound
 from stackly.ids import RunId
-from stackly.runs.model import WAYS, TestRecord, TestStatus
+from stackly.runs.model import WAYS, TestRecord
+from stackly.spec.runs import TEST_ENDED_SQL, TestStatus
 
 
 class TestNotFound(NotFound):
@@ -78,7 +79,7 @@ async def claim_execution(session: Session, run: str, test: str, execution: str)
         text(
             f"UPDATE tests SET execution = :execution, ways = {WAYS},"
             " status = CASE WHEN status = 'waiting' THEN 'running' ELSE status END"
-            " WHERE operation = :run AND test = :test AND status NOT IN ('succeeded','failed','cancelled')"
+            f" WHERE operation = :run AND test = :test AND status NOT IN {TEST_ENDED_SQL}"
             " AND (execution IS NULL OR execution = :execution) RETURNING *"
         ),
         {"run": run, "test": test, "execution": execution},

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from stackly.db import Session
 from stackly.git.trees import Entry
+from stackly.spec.runs import ENDED_SQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ async def expire(session: Session, *, days: int, limit: int = 1000) -> int:
 
 
 # A commit that a run needs is in use by that run. The oldest first: what is left is for the next time.
-_OLD_TREES = """
+_OLD_TREES = f"""
 WITH old AS (
   SELECT t.repo, t.commit, t.path FROM git_trees t
   WHERE t.cached_at < clock_timestamp() - make_interval(days => :days)
@@ -118,7 +119,7 @@ WITH old AS (
                     WHERE c.repo = t.repo AND s.commit = t.commit AND s.status IN ('active','loose','destroying'))
     AND NOT EXISTS (SELECT 1 FROM operations o JOIN stack_codes c ON c.id = o.code
                     WHERE c.repo = t.repo AND o.commit = t.commit
-                      AND o.status NOT IN ('succeeded','failed','cancelled','rejected','superseded'))
+                      AND o.status NOT IN {ENDED_SQL})
   ORDER BY t.cached_at LIMIT :limit
 )
 DELETE FROM git_trees t USING old WHERE (t.repo, t.commit, t.path) = (old.repo, old.commit, old.path)

@@ -7,9 +7,10 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from stackly.db import Session
+from stackly.spec.runs import ENDED_SQL
 
 _HOLDING = "status IN ('active','loose','destroying')"
-_OPEN = "status NOT IN ('succeeded','failed','cancelled','rejected','superseded')"
+_OPEN = f"status NOT IN {ENDED_SQL}"
 
 
 @dataclass(frozen=True, slots=True)

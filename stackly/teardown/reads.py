@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from stackly import references
 from stackly.db import Json, Session
 from stackly.events.reads import rows
+from stackly.spec.runs import ENDED_SQL
 from stackly.teardown.model import ObligationNotFound, Owed
-
-_ENDED = "('succeeded','failed','cancelled','rejected','superseded')"
 
 # What a thing is depends on its owner at this moment, so its class is told when it is read:
 #   managed   a live run works with it, or a long-lived state holds it
@@ -17,9 +16,9 @@ _ENDED = "('succeeded','failed','cancelled','rejected','superseded')"
 #   orphan    nobody that Stackly knows owns it
 _OWNED = f"""
 CASE
-  WHEN o.status NOT IN {_ENDED} OR held.status IN ('active', 'loose') THEN 'managed'
+  WHEN o.status NOT IN {ENDED_SQL} OR held.status IN ('active', 'loose') THEN 'managed'
   WHEN EXISTS (SELECT 1 FROM operations d WHERE d.state = coalesce(own.id, held.id) AND d.kind = 'destroy'
-               AND d.status NOT IN {_ENDED}) THEN 'leaving'
+               AND d.status NOT IN {ENDED_SQL}) THEN 'leaving'
   WHEN EXISTS (SELECT 1 FROM obligations b WHERE b.state = coalesce(own.id, held.id) AND b.status = 'open'
                AND b.due_at > clock_timestamp()) THEN 'leaving'
   WHEN EXISTS (SELECT 1 FROM obligations b WHERE b.state = coalesce(own.id, held.id) AND b.status = 'open')

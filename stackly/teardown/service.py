@@ -10,7 +10,8 @@ from stackly.events.model import Bell, EventName
 from stackly.ids import AccountId
 from stackly.runs import service as runs
 from stackly.runs import store as runs_store
-from stackly.runs.model import NewRun, Run, RunKind
+from stackly.runs.model import NewRun, Run
+from stackly.spec.runs import RunKind
 from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
 from stackly.stacks.model import StackState

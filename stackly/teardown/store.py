@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 
 from stackly.db import Session
 from stackly.ids import new_id
+from stackly.spec.runs import ENDED_SQL
 from stackly.teardown.model import Obligation
 
 
@@ -100,7 +101,7 @@ async def due(session: Session, *, limit: int) -> list[Obligation]:
         text(
             "SELECT o.* FROM obligations o WHERE o.status = 'open' AND o.due_at <= clock_timestamp()"
             " AND NOT EXISTS (SELECT 1 FROM operations d WHERE d.state = o.state AND d.kind = 'destroy'"
-            " AND d.status NOT IN ('succeeded','failed','cancelled','rejected','superseded'))"
+            f" AND d.status NOT IN {ENDED_SQL})"
             " ORDER BY o.due_at LIMIT :limit"
         ),
         {"limit": limit},

@@ -7,7 +7,8 @@ import pytest
 
 from stackly.approvals import reads
 from stackly.cli.approvals import show
-from stackly.runs.model import Run, RunKind
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind
 from tests.engine.deploying import NEEDS_TWO, Policies, under, vote
 from tests.engine.rows import Rows
 

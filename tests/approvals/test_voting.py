@@ -11,7 +11,8 @@ from stackly.accounts import service as accounts
 from stackly.approvals import store
 from stackly.approvals.service import AlreadyVoted, DigestMoved, NothingToApprove, SelfApproval
 from stackly.ids import AccountId
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind, RunStatus
 from tests.engine.deploying import NEEDS_ONE, NEEDS_TWO, Policies, under, vote
 from tests.engine.rows import NIGHTLY, Rows, side_by_side
 

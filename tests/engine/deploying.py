@@ -12,7 +12,8 @@ from stackly.engine.contracts.control import Boundary, Claim, GateAnswer, PlanRe
 from stackly.engine.contracts.site import PlanOutcome
 from stackly.engine.policies import PolicyBook
 from stackly.ids import AccountId
-from stackly.runs.model import Run, RunKind
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind
 from tests.engine.rows import Rows
 from tests.engine.world import spec_of
 

@@ -13,7 +13,8 @@ from stackly.engine.activities.runs import Runs
 from stackly.engine.activities.sync import Sync
 from stackly.engine.activities.tests import Tests
 from stackly.engine.contracts.site import ImageOutcome
-from stackly.runs.model import Run, RunKind
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind
 from stackly.suites import jsonform, plan, schema
 from stackly.temporal.timings import IMAGE_PATIENCE
 from tests.engine.world import World, spec_of

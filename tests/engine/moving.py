@@ -6,8 +6,9 @@ from sqlalchemy import text
 
 from stackly.db import Session
 from stackly.engine import loose
-from stackly.runs.model import NewRun, Run, RunKind
+from stackly.runs.model import NewRun, Run
 from stackly.runs.store import get_run
+from stackly.spec.runs import RunKind
 from stackly.stacks import lifecycle, store
 from stackly.stacks.config import StackConfig
 from stackly.stacks.model import FoundStack, StackCode, StackState

@@ -9,7 +9,8 @@ from stackly import db
 from stackly.control.dispatcher.__main__ import _tick
 from stackly.control.reconciler import expire
 from stackly.engine.admission import JITTER_S, Limits, admit
-from stackly.runs.model import RunEvent, RunKind, RunStatus
+from stackly.runs.model import RunEvent
+from stackly.spec.runs import RunKind, RunStatus
 from tests.engine.deploying import Policies, under
 from tests.engine.rows import NIGHTLY, Rows
 

@@ -15,7 +15,7 @@ from stackly.engine.pushes import Intake, Pushed
 from stackly.engine.registration import register
 from stackly.events import store as events
 from stackly.events.model import Bell, Doorbell
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import store as stacks
 from stackly.stacks.store import RefMoved
 from tests.engine.rows import Rows

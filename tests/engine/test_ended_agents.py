@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from stackly.events import store as events
 from stackly.events.model import Bell
-from stackly.runs.model import Run, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunStatus
 from tests.engine.world import World, agents, control, dispatching
 
 WHY = "stopped by stackly down"

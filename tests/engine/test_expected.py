@@ -17,8 +17,9 @@ from stackly.runs import service, steps
 from stackly.runs import tests as tests_store
 from stackly.runs.expected import EXPECTED, SIDES, TEST
 from stackly.runs.holds import Hold, Refusal
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
 from stackly.runs.steps import Begun, Verdict
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import StepKey, site_queue
 from tests.engine import imaging
 from tests.engine.deploying import NEEDS_ONE, Deploy, Policies, vote

@@ -14,7 +14,7 @@ from stackly.engine.digests import plan_digest
 from stackly.engine.policies import PolicyBook
 from stackly.policy.model import Policy
 from stackly.runs import service
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from tests.engine.deploying import NEEDS_ONE, NEEDS_TWO, Deploy, Policies, vote
 from tests.engine.rows import Rows
 

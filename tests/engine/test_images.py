@@ -19,7 +19,8 @@ from stackly.engine.workflows.images import ImageWait
 from stackly.engine.workflows.stepping import StepFailed
 from stackly.errors import Faulty
 from stackly.runs import service
-from stackly.runs.model import Run, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunStatus
 from stackly.temporal.steps import run_workflow_id
 from stackly.temporal.timings import IMAGE_PATIENCE
 from tests.engine import imaging

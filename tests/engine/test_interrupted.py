@@ -8,7 +8,8 @@ from sqlalchemy import text
 from temporalio.api.failure.v1 import CanceledFailureInfo, Failure
 from temporalio.api.workflowservice.v1 import RespondActivityTaskFailedByIdRequest
 
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import run_workflow_id
 from stackly.temporal.timings import RECOVERIES
 from tests.engine.world import World, agents, control, dispatching

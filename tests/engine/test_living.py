@@ -18,8 +18,8 @@ from stackly.events import store as events
 from stackly.events import troubles_store
 from stackly.events.model import Bell
 from stackly.runs import queue
-from stackly.runs.model import RunStatus
 from stackly.runs.queue import Carried
+from stackly.spec.runs import RunStatus
 from tests.engine.rows import Rows
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from stackly.engine import loose
 from stackly.events import store as events
 from stackly.events.model import Bell
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import lifecycle, repos_store, store
 from stackly.stacks.config import Deregister, State
 from stackly.stacks.model import StackState

@@ -14,7 +14,8 @@ from stackly.db import Session
 from stackly.engine.admission import admit
 from stackly.events import store as events
 from stackly.runs import queue, service, store
-from stackly.runs.model import Run, RunEvent, RunKind
+from stackly.runs.model import Run, RunEvent
+from stackly.spec.runs import RunKind
 from tests.engine.rows import NIGHTLY, Rows, side_by_side
 
 pytestmark = pytest.mark.timeout(1800 if NIGHTLY else 300)

@@ -3,7 +3,8 @@
 from stackly.engine.contracts.control import Sampled
 from stackly.engine.contracts.edge import MeasureOutcome
 from stackly.engine.measuring import sample_of
-from stackly.runs.model import TestRecord, TestStatus
+from stackly.runs.model import TestRecord
+from stackly.spec.runs import TestStatus
 from tests.engine.syncing import SUITE, Syncing, measured, plain
 
 

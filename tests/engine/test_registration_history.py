@@ -12,7 +12,8 @@ from stackly.approvals import store as approvals
 from stackly.engine import loose
 from stackly.git.mirrors import Mirror
 from stackly.runs import store as runs
-from stackly.runs.model import Run, RunEvent, RunKind, RunStatus
+from stackly.runs.model import Run, RunEvent
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import reads
 from stackly.stacks import store as stacks
 from tests.engine.syncing import MAIN, Syncing, measured, plain

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from tests.engine.syncing import Syncing, measured, plain
 
 OTHER = 'resource "terraform_data" "other" {}\n'

@@ -10,7 +10,7 @@ from stackly.engine.pushes import MAX_NAMED
 from stackly.engine.watching import Watching, started_by, watching, would_start
 from stackly.git.differences import Changed
 from stackly.git.paths import matches
-from stackly.runs.model import RunKind
+from stackly.spec.runs import RunKind
 from tests.engine.syncing import MAIN, Syncing, measured, plain
 
 

@@ -8,7 +8,8 @@ from stackly.accounts.model import Actor
 from stackly.api import commands
 from stackly.db import Session
 from stackly.runs import store as runs
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import reads
 from stackly.stacks.store import StackNotFound
 from tests.engine.syncing import Syncing, measured, plain

@@ -13,7 +13,7 @@ from stackly.engine import gathering
 from stackly.engine.activities.sync import Sync
 from stackly.errors import Faulty
 from stackly.git import packs
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.stacks import reads
 from tests.engine.syncing import MAIN, Syncing, build, measured, plain
 

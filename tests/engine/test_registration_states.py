@@ -4,7 +4,8 @@ from sqlalchemy import text
 
 from stackly import db
 from stackly.runs import store as runs
-from stackly.runs.model import RunEvent, RunStatus
+from stackly.runs.model import RunEvent
+from stackly.spec.runs import RunStatus
 from stackly.stacks import store as stacks
 from tests.engine.syncing import Syncing, plain
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stackly.runs.model import RunKind
+from stackly.spec.runs import RunKind
 from stackly.stacks import repos_store
 from tests.engine.syncing import MAIN, Syncing, measured, plain
 

@@ -19,7 +19,8 @@ from stackly.engine.contracts.sweep import SweepActivities, Swept, look_workflow
 from stackly.engine.workflows.look import LookWorkflow
 from stackly.engine.workflows.sweep import SweepWorkflow
 from stackly.engine.workflows.sync import RepoSyncWorkflow
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import run_workflow_id, sync_workflow_id
 from stackly.temporal.steps import test_workflow_id as workflow_id_of_test
 from tests.engine import imaging

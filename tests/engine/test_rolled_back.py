@@ -15,7 +15,8 @@ from stackly.control.dispatcher.carrying import Carrier, carrier
 from stackly.db import Transactions
 from stackly.engine.workflows import stepping
 from stackly.ids import RunId
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import HEARTBEAT_TIMEOUT, StepKey, run_workflow_id
 from tests.engine.devserver import DevServer
 from tests.engine.rows import NIGHTLY

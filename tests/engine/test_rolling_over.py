@@ -13,7 +13,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from stackly.control import reconciler
 from stackly.engine.activities.runs import Runs
 from stackly.engine.contracts.control import Claim
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import CONTROL_QUEUE, run_workflow_id, site_queue
 from tests.engine.pretending import AGENT
 from tests.engine.world import World, agents, control, dispatching

@@ -4,7 +4,7 @@ import pytest
 
 from stackly.engine.activities.runs import Runs
 from stackly.engine.contracts.control import Claim
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from tests.engine.rows import Rows
 
 

@@ -13,7 +13,8 @@ from temporalio.service import RPCError
 
 from stackly.control.dispatcher import bells
 from stackly.engine.contracts.sweep import look_workflow_id
-from stackly.runs.model import Run, RunStatus
+from stackly.runs.model import Run
+from stackly.spec.runs import RunStatus
 from stackly.temporal.steps import CONTROL_QUEUE, run_workflow_id, sync_workflow_id
 from tests.engine.world import World, agents, control, dispatching
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from stackly.engine.contracts.site import InventoryItem
 from stackly.runs import service
-from stackly.runs.model import RunKind, RunStatus
+from stackly.spec.runs import RunKind, RunStatus
 from tests.engine.world import World, agents, control, dispatching
 
 

@@ -25,7 +25,8 @@ from stackly.engine.activities.tests import Tests
 from stackly.engine.admission import Limits
 from stackly.engine.policies import PolicyBook
 from stackly.runs import service, store
-from stackly.runs.model import NewRun, Run, RunKind
+from stackly.runs.model import NewRun, Run
+from stackly.spec.runs import RunKind
 from stackly.stacks import store as stacks
 from stackly.stacks.model import FoundStack, StackCode
 from stackly.suites import jsonform, plan, schema

@@ -41,8 +41,9 @@ from stackly.local.hub.faults import Faults
 from stackly.local.hub.pushes import announced
 from stackly.local.hub.repositories import ref_changes
 from stackly.runs import store as runs
-from stackly.runs.model import RunEvent, RunKind
+from stackly.runs.model import RunEvent
 from stackly.secrets import KeyNotFound
+from stackly.spec.runs import RunKind
 from stackly.stacks import lifecycle
 from stackly.stacks import store as stacks
 from stackly.stacks.model import Repo

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from stackly.runs.model import TERMINAL, TRANSITIONS, RunStatus
+from stackly.runs.model import TRANSITIONS
+from stackly.spec.runs import ENDED, RunStatus
 
 PAGE = Path(__file__).parents[2] / "docs" / "run-lifecycle.md"
 
@@ -23,7 +24,7 @@ def page() -> str:
         for status, events in TRANSITIONS.items()
         for event, target in sorted(events.items())
     ]
-    ends = [f"    {status} --> [*]" for status in sorted(TERMINAL)]
+    ends = [f"    {status} --> [*]" for status in sorted(ENDED)]
     chart = "\n".join(["stateDiagram-v2", f"    [*] --> {RunStatus.QUEUED}", *arrows, *ends])
     return f"{_HEAD}\n```mermaid\n{chart}\n```\n"
 

@@ -5,8 +5,9 @@ import pytest
 from stackly.engine.activities.runs import Runs
 from stackly.engine.contracts.control import Claim
 from stackly.runs import service, steps, store
-from stackly.runs.model import Run, RunKind, RunStatus
+from stackly.runs.model import Run
 from stackly.runs.steps import Verdict
+from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import StepKey
 from tests.engine.rows import Rows
 

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stackly.runs import model
-from stackly.runs.model import TERMINAL, TRANSITIONS, RunEvent, RunStatus, TransitionNotAllowed, after
+from stackly.runs.model import TRANSITIONS, RunEvent, TransitionNotAllowed, after
+from stackly.spec.runs import ENDED, RunStatus
 from tests.runs.lifecycle import PAGE, page
 
 Table = Mapping[RunStatus, Mapping[RunEvent, RunStatus]]
@@ -39,7 +40,7 @@ def reachable(table: Table, start: RunStatus) -> set[RunStatus]:
 def test_no_sequence_of_events_leaves_a_terminal_status(events: list[RunEvent], start: RunStatus) -> None:
     passed = walk(events, start)
     for before, status in itertools.pairwise(passed):
-        assert before not in TERMINAL, f"{before} was left for {status}"
+        assert before not in ENDED, f"{before} was left for {status}"
 
 
 def test_a_way_out_of_a_terminal_status_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +53,10 @@ def test_a_way_out_of_a_terminal_status_is_seen(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("status", RunStatus)
 def test_an_end_is_reachable_from_every_status(status: RunStatus) -> None:
-    assert reachable(TRANSITIONS, status) & TERMINAL
+    assert reachable(TRANSITIONS, status) & ENDED
 
 
-@pytest.mark.parametrize("status", sorted(set(RunStatus) - TERMINAL))
+@pytest.mark.parametrize("status", sorted(set(RunStatus) - ENDED))
 def test_every_open_run_can_fail_and_be_cancelled(status: RunStatus) -> None:
     """Nothing waits for ever, and nothing is beyond a person's reach."""
     assert after(status, RunEvent.FAIL) is RunStatus.FAILED
@@ -69,7 +70,7 @@ def test_every_status_can_be_reached_from_the_queue() -> None:
 def test_a_dead_end_is_seen() -> None:
     """Negative control of reachability."""
     broken = {**TRANSITIONS, RunStatus.RECOVERING: {RunEvent.RECOVER: RunStatus.RECOVERING}}
-    assert not reachable(broken, RunStatus.RECOVERING) & TERMINAL
+    assert not reachable(broken, RunStatus.RECOVERING) & ENDED
 
 
 @given(st.sampled_from(RunStatus), st.sampled_from(RunEvent))

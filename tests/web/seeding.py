@@ -23,7 +23,8 @@ from stackly.engine.policies import PolicyBook
 from stackly.ids import AccountId
 from stackly.runs import live, service, store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import Run, RunEvent, RunKind
+from stackly.runs.model import Run, RunEvent
+from stackly.spec.runs import RunKind
 from stackly.stacks import lifecycle, refs_store, repos_store, versions
 from stackly.stacks import store as stacks
 from stackly.stacks.config import Deregister, StackConfig

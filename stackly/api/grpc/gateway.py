@@ -25,7 +25,7 @@ from stackly.events.model import Bell, EventName
 from stackly.runs import steps, tests
 from stackly.runs.expected import SIDES, verb_of
 from stackly.runs.holds import Hold, Refusal, StepUnknown, hold_of
-from stackly.runs.model import TEST_TERMINAL
+from stackly.spec.runs import TEST_ENDED
 from stackly.storage import Store
 from stackly.teardown import service as teardown
 from stackly.teardown import store as inventory
@@ -208,7 +208,7 @@ def _outcome(sent: str) -> Mapping[str, Any]:
 
 
 async def _is_over(session: Session, run: str, test: str) -> bool:
-    return (await tests.get_test(session, run, test)).status in TEST_TERMINAL
+    return (await tests.get_test(session, run, test)).status in TEST_ENDED
 
 
 async def _ring(session: Session, owners: Iterable[tuple[str, str]]) -> None:

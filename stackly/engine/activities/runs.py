@@ -33,16 +33,8 @@ from stackly.events import store as events
 from stackly.events.model import Bell, EventName
 from stackly.runs import store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import (
-    TEST_TERMINAL,
-    TRANSITIONS,
-    Run,
-    RunEvent,
-    RunKind,
-    RunStatus,
-    TestRecord,
-    TestStatus,
-)
+from stackly.runs.model import TRANSITIONS, Run, RunEvent, TestRecord
+from stackly.spec.runs import TEST_ENDED, RunKind, RunStatus, TestStatus
 from stackly.stacks import lifecycle
 from stackly.stacks.transitions import StateEvent
 from stackly.suites import gates as suite_gates
@@ -111,7 +103,7 @@ class Runs(RunActivities):
             found = await store.get_run(session, run, lock=True)
             tests = await tests_store.list_tests(session, run)
             tests = await _skip_unstarted(session, found, tests)
-            busy = [t for t in tests if t.status not in TEST_TERMINAL and t.status is not TestStatus.WAITING]
+            busy = [t for t in tests if t.status not in TEST_ENDED and t.status is not TestStatus.WAITING]
             waiting = [t.test for t in tests if t.status is TestStatus.WAITING]
             loading = [t for t in busy if t.status is TestStatus.RUNNING]
             room = max(0, int(found.spec["suite"]["parallel"]) - len(loading))

@@ -30,7 +30,8 @@ from stackly.events import store as events
 from stackly.events.model import Bell
 from stackly.runs import store
 from stackly.runs import tests as tests_store
-from stackly.runs.model import TEST_TERMINAL, Run, RunStatus, TestRecord
+from stackly.runs.model import Run, TestRecord
+from stackly.spec.runs import TEST_ENDED, RunStatus
 from stackly.suites import jsonform
 from stackly.suites import store as suites
 from stackly.suites.model import ResolvedTest, Sample
@@ -134,7 +135,7 @@ class Tests(TestActivities):
         async with self._transactions() as session:
             await store.get_run(session, end.run, lock=True)
             test = await tests_store.get_test(session, end.run, end.test, lock=True)
-            if test.status in TEST_TERMINAL:
+            if test.status in TEST_ENDED:
                 return
             at = clock.parse(end.at)
             status = "cancelled" if end.cancelled else "failed" if end.error else "succeeded"
