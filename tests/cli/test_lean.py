@@ -40,7 +40,7 @@ def loaded(argv: list[str], base: str, home: Path, **environment: str) -> tuple[
     ("argv", "base", "most"),
     [
         (["--help"], "import typer", 14),
-        (["stack", "--help"], "import typer", 18),
+        (["stack", "--help"], "import typer", 20),
         (["version"], "", 10),
         (["completion", "bash"], "import typer", 16),
         (["run", "list"], "import typer, httpx", 26),
