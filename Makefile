@@ -52,7 +52,7 @@ setup: $(SYNCED) $(WEB_BUILT) ## Install dependencies and build the page
 test: setup test-fast test-platform ## The whole suite, on real parts
 
 test-fast: $(SYNCED) ## Unit and integration tests
-	$(BOUNDED) -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not e2e and not chaos and not bench"
+	$(BOUNDED) -n 4 --dist loadfile --no-loadscope-reorder --durations=25 -m "not e2e and not chaos and not bench"
 
 # Two workers, each with platforms of its own: what they measure needs a core.
 test-platform: $(SYNCED) ## Tests of the whole platform, and those that kill parts of it

@@ -8,16 +8,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_UNKEPT: Final = re.compile("[\x00\ud800-\udfff]")
+_UNKEPT: Final = "[\x00\ud800-\udfff]"
 # Line breaks of every kind, other controls, what turns the direction of writing, and what is not kept anyway.
-_UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_BYTES: Final = re.compile("[\udc80-\udcff]")
+_UNSHOWN: Final = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+_BYTES: Final = range(0xDC80, 0xDD00)
 _DEEPEST: Final = 200
 
 
 def flaw(text: str) -> str | None:
     """Why a text cannot be kept, as the end of a sentence; None when it can."""
-    found = _UNKEPT.search(text)
+    if text.isprintable():  # most are, and a command that meets no other compiles no expression
+        return None
+    found = re.search(_UNKEPT, text)
     if found is None:
         return None
     return "holds the character U+0000" if found[0] == "\0" else "is not valid Unicode: it holds half a surrogate pair"
@@ -39,7 +41,7 @@ def legible(raw: bytes) -> str:
 
 def kept(text: str) -> str:
     """What nobody can be asked to correct any more, as a commit's message: what cannot be kept is U+FFFD in it."""
-    return _UNKEPT.sub("\N{REPLACEMENT CHARACTER}", text)
+    return text if text.isprintable() else re.sub(_UNKEPT, "\N{REPLACEMENT CHARACTER}", text)
 
 
 def kept_all(value: Any) -> Any:
@@ -53,12 +55,12 @@ def kept_all(value: Any) -> Any:
 
 def shown(text: str) -> str:
     r"""On one line, of what steers nothing. Shape: bytes that came as surrogates are `\xNN`."""
-    return _UNSHOWN.sub(_escape, text)
+    return text if text.isprintable() else re.sub(_UNSHOWN, _escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
-    if _BYTES.match(found[0]):
+    if code in _BYTES:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
