@@ -45,6 +45,11 @@ def test_file(file: Path) -> None:
         assert len(_workflows(ast.parse(text))) <= 1, "one workflow class a file"
 
 
+def test_workflows_take_their_times_from_one_place() -> None:
+    for file in (ROOT / "stackly" / "engine" / "workflows").glob("*.py"):
+        assert "timedelta(" not in file.read_text(), f"{file.name}: name it in stackly/temporal/timings.py"
+
+
 def test_a_workflow_is_recognised() -> None:
     both = "@workflow.defn\nclass A: ...\n@workflow.defn(name='b')\nclass B: ...\n@other\nclass C: ...\n"
     assert _workflows(ast.parse(both)) == ["A", "B"]

@@ -56,3 +56,23 @@ RECOVERIES = 5
 VERIFY_TRIES = 5
 VERIFY_PAUSE = timedelta(seconds=2)
 TEARDOWN_PATIENCE = timedelta(hours=2)
+
+# How long a step of a test may take at most, by what it does.
+PROBE_TIMEOUT = timedelta(minutes=1)
+APPLY_TIMEOUT = timedelta(hours=2)
+BOOT_TIMEOUT = timedelta(minutes=15)
+INSTALL_TIMEOUT = timedelta(minutes=20)
+PREPARE_TIMEOUT = timedelta(hours=2)
+EDGE_TIMEOUT = timedelta(minutes=15)
+# Agents that enrol are looked for by their rows.
+ENROL_LOOK = timedelta(seconds=2)
+
+
+def within(seconds: float) -> timedelta:
+    """What a plan or an answer names in seconds."""
+    return timedelta(seconds=seconds)
+
+
+def load_timeout(seconds: float) -> timedelta:
+    """A load of so many seconds: as long again for a slow end, and ten minutes for its start."""
+    return timedelta(seconds=seconds * 2 + 600)

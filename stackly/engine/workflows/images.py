@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from stackly.engine.contracts.site import ImageOutcome
 from stackly.engine.workflows.stepping import StepFailed
-from stackly.temporal.timings import IMAGE_PAUSES
+from stackly.temporal.timings import IMAGE_PAUSES, within
 
-_MINUTE = timedelta(minutes=1)
+_NOTHING, _SECOND, _MINUTE = within(0), within(1), within(60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ImageWait:
     patience: timedelta
 
     def left(self, now: datetime) -> timedelta:
-        return max(self.since + self.patience - now, timedelta(0))
+        return max(self.since + self.patience - now, _NOTHING)
 
     def pause(self, looks: int, now: datetime) -> timedelta:
         """How long after so many looks the next one comes; the last one is when the time is over."""
@@ -52,9 +52,9 @@ class ImageWait:
         return f"{self._units(self.patience)} {'min' if self._unit == _MINUTE else 's'}"
 
     def _units(self, time: timedelta) -> int:
-        return max(time, timedelta(0)) // self._unit
+        return max(time, _NOTHING) // self._unit
 
     @property
     def _unit(self) -> timedelta:
         """Minutes, or seconds where the whole wait is shorter than one."""
-        return _MINUTE if self.patience >= _MINUTE else timedelta(seconds=1)
+        return _MINUTE if self.patience >= _MINUTE else _SECOND

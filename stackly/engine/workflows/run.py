@@ -46,6 +46,7 @@ with workflow.unsafe.imports_passed_through():
         SITE_PICKUP,
         VERIFY_PAUSE,
         VERIFY_TRIES,
+        within,
     )
 
 T = TypeVar("T")
@@ -129,7 +130,7 @@ class RunWorkflow:
 
     async def _appeared(self, n: int, image: str) -> str:
         """Look until it is there. Raises: StepFailed past its time, or when the registry refuses; StepCancelled."""
-        patience = timedelta(seconds=self.plan.image_patience_s)
+        patience = within(self.plan.image_patience_s)
         wait = ImageWait(image, datetime.fromisoformat(self.plan.started), patience)
         seen: ImageOutcome | None = None
         looks = 0
@@ -171,7 +172,7 @@ class RunWorkflow:
         if answer.answer == "wait":
             await self.phases.go("approve")
         while answer.answer == "wait":
-            await self._rung_or(timedelta(seconds=answer.wait_s))
+            await self._rung_or(within(answer.wait_s))
             answer = await local(RunActivities.gate, Boundary(self.id, "", at()))
         return answer
 
@@ -227,7 +228,7 @@ class RunWorkflow:
     async def _step(self, step: str, outcome: type[T], timeout: timedelta | None = None) -> T:
         """A step of the site agent, in the status that the run's row has."""
         place = Place(SITE_PICKUP, SITE_PATIENCE)
-        timeout = timeout or timedelta(seconds=self.plan.timeout_s)
+        timeout = timeout or within(self.plan.timeout_s)
         return await run_step(Asked(self.id, "", step), outcome, place=place, timeout=timeout)
 
     async def _rung_or(self, timeout: timedelta) -> None:

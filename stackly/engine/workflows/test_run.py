@@ -33,13 +33,22 @@ with workflow.unsafe.imports_passed_through():
     from stackly.engine.workflows.stepping import AgentLost, Place, StepCancelled, StepFailed, StepGone, run_step
     from stackly.errors import StacklyError
     from stackly.temporal.timings import (
+        APPLY_TIMEOUT,
+        BOOT_TIMEOUT,
         EDGE_PATIENCE,
         EDGE_PICKUP,
+        EDGE_TIMEOUT,
+        ENROL_LOOK,
         ENROL_PATIENCE,
+        INSTALL_TIMEOUT,
         LOOK_EVERY,
+        PREPARE_TIMEOUT,
+        PROBE_TIMEOUT,
         SITE_PATIENCE,
         SITE_PICKUP,
         TEARDOWN_PATIENCE,
+        load_timeout,
+        within,
     )
 
 T = TypeVar("T")
@@ -107,9 +116,9 @@ class TestRunWorkflow:
         await self.phases.go("database")
         self.database = await self._edge("database", DatabaseOutcome)
         await self.phases.go("install")
-        self.install = await self._edge("install", InstallOutcome, timedelta(minutes=20))
+        self.install = await self._edge("install", InstallOutcome, INSTALL_TIMEOUT)
         await self.phases.go("prepare")
-        await self._edge("prepare", PrepareOutcome, timedelta(hours=2))
+        await self._edge("prepare", PrepareOutcome, PREPARE_TIMEOUT)
         await self._samples()
         await self.phases.go("collect")
         await self._edge("collect", CollectOutcome)
@@ -122,7 +131,7 @@ class TestRunWorkflow:
         self.held = await self._reserved()
         while True:
             cidr = self.held.network_cidr
-            probe = await self._site(f"probe {cidr}", ProbeOutcome, timedelta(minutes=1))
+            probe = await self._site(f"probe {cidr}", ProbeOutcome, PROBE_TIMEOUT)
             if probe.free:
                 return
             taken = NetworkTaken(self.claim.run, self.claim.test, cidr, probe.reason)
@@ -134,15 +143,15 @@ class TestRunWorkflow:
             held = await local(TestActivities.reserve, self.claim)
             if held.ready:
                 return held
-            await self._rung_or(timedelta(seconds=held.wait_s))
+            await self._rung_or(within(held.wait_s))
 
     # -- provision, boot, enrol -----------------------------------------------------------------------------------
 
     async def _provision(self) -> None:
-        applied = await self._site("apply", ApplyOutcome, timedelta(hours=2))
+        applied = await self._site("apply", ApplyOutcome, APPLY_TIMEOUT)
         if applied.fault:
             raise StepFailed(applied.fault)
-        await self._site("boot", BootOutcome, timedelta(minutes=15))
+        await self._site("boot", BootOutcome, BOOT_TIMEOUT)
 
     async def _enrolled(self) -> None:
         deadline = workflow.now() + ENROL_PATIENCE
@@ -157,7 +166,7 @@ class TestRunWorkflow:
             if workflow.now() > deadline:
                 names = ", ".join(absent.machines)
                 raise AgentLost(f"no edge agent enrolled within {ENROL_PATIENCE.seconds} s on: {names}")
-            await self._rung_or(timedelta(seconds=2))
+            await self._rung_or(ENROL_LOOK)
 
     # -- load -----------------------------------------------------------------------------------------------------
 
@@ -172,13 +181,12 @@ class TestRunWorkflow:
             await self._measure(n)
 
     async def _warmup(self, n: int) -> None:
-        await self._edge(f"warmup {n}", WarmupOutcome, timedelta(seconds=self.plan.warmup_s * 2 + 600))
+        await self._edge(f"warmup {n}", WarmupOutcome, load_timeout(self.plan.warmup_s))
 
     async def _measure(self, n: int) -> None:
         """A measurement is never repeated silently: a lost one is invalid, and says so (B15)."""
-        timeout = timedelta(seconds=self.plan.duration_s * 2 + 600)
         try:
-            outcome = await self._edge(f"measure {n}", MeasureOutcome, timeout)
+            outcome = await self._edge(f"measure {n}", MeasureOutcome, load_timeout(self.plan.duration_s))
         except StepCancelled:
             raise
         except StacklyError as e:
@@ -215,7 +223,7 @@ class TestRunWorkflow:
     async def _site(self, step: str, outcome: type[T], timeout: timedelta) -> T:
         return await self._step(step, outcome, Place(SITE_PICKUP, SITE_PATIENCE), timeout)
 
-    async def _edge(self, step: str, outcome: type[T], timeout: timedelta = timedelta(minutes=15)) -> T:
+    async def _edge(self, step: str, outcome: type[T], timeout: timedelta = EDGE_TIMEOUT) -> T:
         carried = asyncio.create_task(self._step(step, outcome, Place(EDGE_PICKUP, EDGE_PATIENCE), timeout))
         loss = asyncio.create_task(self._loss())
         try:
