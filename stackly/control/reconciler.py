@@ -32,9 +32,21 @@ async def reconcile(dispatch: Dispatch) -> int:
     """Compare open rows with open workflows. Returns how many were started anew or ended."""
     async with dispatch.transactions() as session:
         rows = await queue.carried(session, older_than_s=YOUNG_S)
-    return await acts.each(
-        dispatch.transactions, "reconcile", rows, lambda row: _reconcile(dispatch, row), _workflow_id
-    )
+    dispatch.unreconciled.keep([_workflow_id(row) for row in rows])
+    due = [row for row in rows if dispatch.unreconciled.is_due(_workflow_id(row))]
+    return await acts.each(dispatch.transactions, "reconcile", due, lambda row: _tried(dispatch, row), _workflow_id)
+
+
+async def _tried(dispatch: Dispatch, row: Carried) -> bool:
+    """One that fails unforeseen is left alone ever longer."""
+    try:
+        done = await _reconcile(dispatch, row)
+    except Exception as e:
+        if not acts.is_outage(e):
+            dispatch.unreconciled.failed(_workflow_id(row))
+        raise
+    dispatch.unreconciled.went_well(_workflow_id(row))
+    return done
 
 
 def _workflow_id(row: Carried) -> str:

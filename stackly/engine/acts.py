@@ -1,14 +1,15 @@
 """One act that fails unforeseen costs itself: logged, counted, tried again later; the process and the rest live."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
 from temporalio.service import RPCError, RPCStatusCode
 
-from stackly import log
+from stackly import clock, log
 from stackly.db import Transactions
 from stackly.errors import StacklyError, Unavailable, of_os, reason_of
 from stackly.events import troubles_store
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 # What nobody foresaw is rarely over soon, and each try fills the log.
 UNFORESEEN_CAP = timedelta(minutes=15)
+
+_FIRST_PAUSE_S = 15.0
 
 # What Temporal says of one workflow or one call, and not of itself.
 _OF_ONE = frozenset(
@@ -62,6 +65,32 @@ async def note(transactions: Transactions, act: str, about: str, error: BaseExce
     with suppress(Exception):  # Postgres may be what fails: the log has it
         async with transactions() as session:
             await troubles_store.note(session, act, about, reason(error))
+
+
+@dataclass(slots=True)
+class Delays:
+    """What failed unforeseen is left alone ever longer, where no row of its own says until when.
+
+    Shape: lives as long as its process; the next one tries at once. `now` is a monotonic clock. Units: seconds.
+    """
+
+    now: Callable[[], float] = clock.monotonic
+    _until: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def is_due(self, name: str) -> bool:
+        return self._until.get(name, (0.0, 0.0))[0] <= self.now()
+
+    def failed(self, name: str) -> None:
+        pause = min(self._until.get(name, (0.0, _FIRST_PAUSE_S / 2))[1] * 2, UNFORESEEN_CAP.total_seconds())
+        self._until[name] = (self.now() + pause, pause)
+
+    def went_well(self, name: str) -> None:
+        self._until.pop(name, None)
+
+    def keep(self, names: Collection[str]) -> None:
+        """What is not looked at any more is forgotten."""
+        for name in self._until.keys() - set(names):
+            del self._until[name]
 
 
 async def one(transactions: Transactions, act: str, about: str, do: Callable[[], Awaitable[T]]) -> T | None:

@@ -1,7 +1,9 @@
-"""engine rule 26: one act that fails unforeseen is put off with its reason, and the process and the others go on."""
+"""Engine rule 26: one act that fails unforeseen is put off with its reason, and the process and the others go on."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from stackly.control import reconciler
 from stackly.control.dispatcher import __main__ as dispatcher
 from stackly.control.dispatcher import bells
 from stackly.control.dispatcher.outbox import BACKOFF_CAP, drain
+from stackly.engine import acts
 from stackly.errors import Unavailable
 from stackly.events import store as events
 from stackly.events import troubles_store
@@ -106,9 +109,20 @@ async def test_a_row_that_cannot_be_reconciled_holds_no_other_up(rows: Rows, mon
 
     monkeypatch.setattr(queue, "carried", found)
     monkeypatch.setattr(reconciler, "_reconcile", one)
-    assert await reconciler.reconcile(rows.dispatch) == 1
+    at = 0.0
+    dispatch = replace(rows.dispatch, unreconciled=acts.Delays(now=lambda: at))
+    assert await reconciler.reconcile(dispatch) == 1
     assert looked == ["bad", "good"]
     assert await _counted(rows) == {"reconcile": 1}
+
+    tries = []
+    for at in range(7200):  # seconds that pass
+        looked.clear()
+        if at % 15 == 0:
+            await reconciler.reconcile(dispatch)
+        tries += [at] if "bad" in looked else []
+    assert tries[:4] == [15, 45, 105, 225], "it is left alone ever longer"
+    assert {b - a for a, b in pairwise(tries)} <= {30, 60, 120, 240, 480, 900}
 
 
 # What a defect, a hand in the database or an earlier release may leave in a row, each read by another part of `admit`.

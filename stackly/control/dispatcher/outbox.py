@@ -35,6 +35,7 @@ class Dispatch:
     client: Client
     book: PolicyBook
     limits: Limits = field(default_factory=Limits)
+    unreconciled: acts.Delays = field(default_factory=acts.Delays)
 
 
 async def drain(dispatch: Dispatch) -> int:
