@@ -19,9 +19,6 @@ from stackly.secrets import Keyring
 from stackly.temporal.codec import AccountKeys, EncryptedPayloads
 from stackly.temporal.sealed import data_converter
 
-# The server's SQLite is another build than ours, and now and then a copy beside it is no whole database.
-_COPIES = 20
-
 
 def free_port() -> int:
     with closing(socket.socket()) as probe:
@@ -60,15 +57,12 @@ class DevServer:
                     await asyncio.sleep(0.2)
 
     def copy(self) -> Path:
-        """What the server has stored by now: one moment of it, as its SQLite finds when it checks the copy."""
+        """What the server has stored by now."""
         kept = self.folder / "earlier.sqlite"
-        for _ in range(_COPIES):
-            kept.unlink(missing_ok=True)
-            with closing(sqlite3.connect(self.file, timeout=20)) as live, closing(sqlite3.connect(kept)) as target:
-                live.backup(target)
-                if target.execute("PRAGMA integrity_check").fetchone() == ("ok",):
-                    return kept
-        raise AssertionError(f"{_COPIES} copies of {self.file} were each a mixture of two moments")
+        with closing(sqlite3.connect(self.file, timeout=20)) as live, closing(sqlite3.connect(kept)) as target:
+            live.backup(target)
+            assert target.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return kept
 
     def kill(self) -> None:
         assert self.process is not None
@@ -76,7 +70,8 @@ class DevServer:
         self.process.wait(10)
 
     def put_back(self, earlier: Path) -> None:
-        for name in ("", "-wal", "-shm"):
+        # A server killed while it writes leaves a journal, which would be rolled back into the copy.
+        for name in ("", "-journal", "-wal", "-shm"):
             Path(f"{self.file}{name}").unlink(missing_ok=True)
         earlier.rename(self.file)
 
