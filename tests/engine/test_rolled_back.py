@@ -113,6 +113,7 @@ async def test_without_the_reconciler_runs_are_lost(own: World, server: DevServe
         assert await _lost(own, runs)
 
 
+@pytest.mark.nightly  # a control that needs luck: something must end in the seconds that are lost
 async def test_without_step_rows_steps_are_done_twice(own: World, server: DevServer) -> None:
     """Negative control: rows that know no more than Temporal does."""
 
