@@ -104,6 +104,28 @@ async def test_an_ended_run_that_holds_its_state_keeps_no_plan_and_keeps_what_it
     assert no_directories(tmp_path)
 
 
+async def test_a_directory_that_cannot_be_deleted_keeps_no_other(
+    site: SiteWork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("r1", "r2"):
+        context = context_for(bundle(main__tf=MODULE), replace(key(), run=run))
+        await site.plan(module_input(context.key, machines=MACHINES), context)
+    first, second = workdir.run_directories(tmp_path / "home")
+    discard = workdir.discard
+
+    async def refused(work: workdir.RunDirectory) -> None:
+        if work == first:
+            raise PermissionError(work.root)
+        await discard(work)
+
+    async def owners() -> dict[tuple[str, str], bool]:
+        return {}
+
+    monkeypatch.setattr(workdir, "discard", refused)
+    assert await site.tidy(owners) == [str(second.owner)]
+    assert first.root.exists()
+
+
 async def test_a_directory_whose_step_runs_is_left_also_when_its_run_is_over(site: SiteWork, tmp_path: Path) -> None:
     """Between two of its processes nobody lives in it."""
     context = context_for(bundle(main__tf=MODULE))

@@ -18,6 +18,7 @@ from stackly.ids import RunId
 from stackly.runs.model import Run
 from stackly.spec.runs import RunKind, RunStatus
 from stackly.temporal.steps import HEARTBEAT_TIMEOUT, StepKey, run_workflow_id
+from tests.engine import world as worlds
 from tests.engine.devserver import DevServer
 from tests.engine.rows import NIGHTLY
 from tests.engine.world import World, agents, build, control, dispatching
@@ -55,24 +56,20 @@ async def _load(world: World) -> list[Run]:
     return made
 
 
-async def _roll_back(server: DevServer, *forgotten: Callable[[], Awaitable[None]]) -> None:
-    """What Temporal learns in the next two seconds is gone, and what else is `forgotten` with it."""
+async def _roll_back(server: DevServer) -> None:
+    """What Temporal learns in the next two seconds is gone."""
     earlier = await asyncio.to_thread(server.copy)
     await asyncio.sleep(LOST_S)
     server.kill()
-    for forget in forgotten:
-        await forget()
     server.put_back(earlier)
     server.start()
     await server.client()
 
 
-async def _loaded_and_rolled_back(
-    world: World, server: DevServer, *forgotten: Callable[[], Awaitable[None]]
-) -> list[Run]:
+async def _loaded_and_rolled_back(world: World, server: DevServer) -> list[Run]:
     loading = asyncio.create_task(_load(world))
     await asyncio.sleep(RUNS * 0.3 - LOST_S)
-    await _roll_back(server, *forgotten)
+    await _roll_back(server)
     return await loading
 
 
@@ -113,21 +110,52 @@ async def test_without_the_reconciler_runs_are_lost(own: World, server: DevServe
         assert await _lost(own, runs)
 
 
-@pytest.mark.nightly  # a control that needs luck: something must end in the seconds that are lost
-async def test_without_step_rows_steps_are_done_twice(own: World, server: DevServer) -> None:
+async def _back_to_the_first_sample(
+    world: World, server: DevServer, monkeypatch: pytest.MonkeyPatch, *forgotten: Callable[[], Awaitable[None]]
+) -> Run:
+    """Temporal forgets that the first sample ended; the second is under way, and its phase is the same."""
+    monkeypatch.setattr(worlds, "SUITE", worlds.SUITE.replace("repeats: 1", "repeats: 3"))
+    faults, goes_on = world.agent.faults, asyncio.Event()
+    faults.takes["measure 1"], faults.hold["measure 2"] = 1.0, goes_on
+    run = await world.asked(1, RunKind.BENCHMARK)
+    await world.until(lambda: world.begun("measure 1", run.id), seconds=SOON)
+    earlier = await asyncio.to_thread(server.copy)
+    await world.until(lambda: world.begun("measure 2", run.id), seconds=SOON)
+    server.kill()
+    for forget in forgotten:
+        await forget()
+    server.put_back(earlier)
+    server.start()
+    await server.client()
+    goes_on.set()
+    return run
+
+
+async def test_a_sample_that_temporal_forgot_is_not_taken_twice(
+    own: World, server: DevServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with control(own), agents(own), dispatching(own):
+        run = await _back_to_the_first_sample(own, server, monkeypatch)
+        ended = await own.ended(run.id, seconds=SOON)
+    assert ended.status is RunStatus.SUCCEEDED
+    assert _twice(own) == {}
+
+
+async def test_without_step_rows_a_sample_is_taken_twice(
+    own: World, server: DevServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Negative control: rows that know no more than Temporal does."""
 
     async def rows() -> None:
         async with own.transactions() as session:
             await session.execute(text("DELETE FROM steps"))
 
+    async def again() -> bool:
+        return any(key.step.startswith("measure") for key in _twice(own))
+
     async with control(own), agents(own), dispatching(own):
-        await _loaded_and_rolled_back(own, server, rows)
-
-        async def done_twice() -> bool:
-            return bool(_twice(own))
-
-        await own.until(done_twice, seconds=SOON)
+        await _back_to_the_first_sample(own, server, monkeypatch, rows)
+        await own.until(again, seconds=SOON)
 
 
 async def _timed_out(world: World, run: Run) -> bool:
